@@ -1,0 +1,44 @@
+/*
+ * What request/ offers to rights/, content/ and privacyctl/ beyond privacy.h.
+ */
+#ifndef PRV_REQUEST_H
+#define PRV_REQUEST_H
+
+#include "../state/state.h"
+
+/* ---- token.c: `1.<kid>.<id>.<body>.<mac>` (INTERFACE 6) */
+typedef enum prv_token_result {
+    PRV_TOKEN_OK,
+    PRV_TOKEN_BAD       /* forged, truncated, oversized, unknown kid, another policy's */
+} prv_token_result;
+/* Verifies before it reads the body. `other` holds choices whose hash the policy does not know. mac may be NULL. */
+prv_token_result prv_token_read(const prv_site *site, prv_str text, prv_state *out, bool *old_key,
+                                uint8_t mac[PRV_MAC_LEN]);
+/* Writes at most PRV_TOKEN_MAX characters; the length, 0: no key. */
+size_t prv_token_write(const prv_site *site, const prv_state *state, char out[PRV_TOKEN_MAX + 1]);
+/* The whole Set-Cookie value for `state`, from env.alloc; PRV_NONE: no key or no memory. */
+prv_str prv_token_cookie(const prv_site *site, const prv_state *state, const prv_env *env);
+
+/* ---- expire.c: Set-Cookie values that expire each denied, classified cookie that the request carried: host-only
+ * and each parent domain of two labels or more, Path=/. Fills at most cap, returns the number. `mask`: purposes whose
+ * denial is explicit. */
+size_t prv_expire_cookies(const prv_request *rq, const prv_decision *d, uint32_t mask, prv_str host, prv_str *out,
+                          size_t cap);
+
+/* Purposes that the visitor may refuse or object to (not off, not row 2). */
+uint32_t prv_refusable(const prv_policy *policy);
+
+/* Age status of a threshold against bounds: T <= ok met, T >= under failed (unless parental >= T). */
+prv_age_status prv_age_check(const prv_age *age, unsigned threshold);
+
+/* Is this an own path that a form may return to: begins with one '/', no '//' or '/\' start, no control bytes, encoded
+ * forms included; at most 2048 bytes. */
+bool prv_return_valid(prv_str path);
+
+/* The state as it counts now: answered ages that have run out are gone. Grants are kept: row 11 checks their time. */
+void prv_state_age_expire(const prv_policy *policy, prv_state *state, int64_t now);
+
+/* Merges what the store said into the token's view (INTERFACE 7); used by prv_request_feed and by the endpoints after a write. */
+void prv_request_merge(prv_request *rq, prv_record_status status, const prv_state *record);
+
+#endif

@@ -1,0 +1,40 @@
+/*
+ * A visitor's (or an operator's) change of the record, as pure steps: the same for the endpoints and for privacyctl.
+ */
+#ifndef PRV_CHANGE_H
+#define PRV_CHANGE_H
+
+#include "../request/request.h"
+
+typedef struct prv_change {
+    uint32_t grant;
+    uint32_t refuse;
+    bool set_age;
+    prv_age age;            /* the new bounds, whole */
+    int restricted;         /* -1: leave, 0 lift, 1 set */
+    bool keep_id;           /* false only for tests: withdrawal keeps id and record */
+    uint8_t signals;        /* at the choice */
+    prv_region region;
+    prv_str method;         /* form api ops */
+} prv_change;
+
+typedef enum prv_change_step {
+    PRV_CHANGE_WRITE,       /* carry out *op, feed the reply */
+    PRV_CHANGE_DONE,        /* rq->state is the new state; token only, or stored */
+    PRV_CHANGE_LOCAL,       /* it lowers, and the store is down: holds by the cookie, "stored": false (202) */
+    PRV_CHANGE_UNAVAILABLE  /* it grants, and the store is down: nothing changed (503) */
+} prv_change_step;
+
+typedef struct prv_change_run {
+    prv_change change;
+    prv_request *rq;
+    prv_state next;
+    char id[PRV_ID_LEN];    /* of the change */
+    unsigned tries;
+    bool lowers_only;
+} prv_change_run;
+
+prv_change_step prv_change_begin(prv_change_run *run, prv_request *rq, const prv_change *change, prv_op *op);
+prv_change_step prv_change_feed(prv_change_run *run, const prv_reply *reply, prv_op *op);
+
+#endif
