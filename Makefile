@@ -31,7 +31,7 @@ FUZZ_BIN := $(FUZZ_SRC:tests/fuzz/%.c=$(BUILD)/fuzz/%)
 
 -include tests/check.mk
 
-.PHONY: all core nginx apache privacyctl clean unit
+.PHONY: all core nginx apache privacyctl clean unit unit-build
 
 all: nginx apache privacyctl
 
@@ -54,7 +54,8 @@ $(BUILD)/tests/%: tests/unit/%.c $(UNIT_AUX) $(wildcard tests/unit/*.h) $(BUILD)
 	@mkdir -p $(@D)
 	$(CC) $(CORE_CFLAGS) -Icore -DPRV_TESTS='"$(CURDIR)/tests"' $< $(UNIT_AUX) $(BUILD)/libprivacy.a $(CORE_LIBS) -lcmocka -lpthread -o $@
 
-unit: $(UNIT_BIN)
+unit-build: $(UNIT_BIN)
+unit: unit-build
 	@set -e; for t in $(UNIT_BIN); do $$t; done
 
 # ---- fuzz targets: clang, the core compiled again with its instrumentation

@@ -1,0 +1,50 @@
+# make deps, check, check-asan, demo, install; included by the Makefile.
+
+.PHONY: deps check check-asan demo install e2e guards fuzz-build
+
+# a parallel make builds faster, but two of these at once would share one build directory
+JOBS ?= 2
+ASAN_FLAGS := -fsanitize=address,undefined -fno-omit-frame-pointer
+BUILD_ABS = $(abspath $(BUILD))
+
+deps:
+	@bash tests/deps.sh
+
+# Each part counts its own tests; the last line sums them up and the exit status is true to it.
+check: deps
+	@PRV_BUILD="$(BUILD_ABS)" MAKE="$(MAKE)" $(PYTHON) tests/check.py --jobs $(JOBS)
+
+check-asan: deps
+	@PRV_BUILD="$(BUILD_ABS)/asan" MAKE="$(MAKE)" PRV_SANITIZE="$(ASAN_FLAGS)" \
+		PRV_ASAN="$$($(CC) -print-file-name=libasan.so)" $(PYTHON) tests/check.py --jobs $(JOBS) --asan
+
+# Parts of `check` alone, on what is built: `make e2e ARGS="-k age"`.
+e2e: all
+	PRV_BUILD="$(BUILD_ABS)" $(PYTHON) -m pytest -c tests/e2e/pytest.ini tests/e2e $(ARGS)
+guards:
+	PRV_BUILD="$(BUILD_ABS)" $(PYTHON) tests/check.py --only guards
+
+# The build runs in a second make: before `deps`, the compilers' paths could not be asked for.
+demo: deps
+	@$(MAKE) --no-print-directory -j$(JOBS) all
+	@PRV_BUILD="$(BUILD_ABS)" $(PYTHON) tests/demo/demo.py $(if $(ONCE),--once)
+
+DESTDIR ?=
+PREFIX ?= /usr
+SYSCONFDIR ?= /etc
+NGINX_MODULES ?= $(PREFIX)/lib/nginx/modules
+HTTPD_MODULES ?= $(or $(shell $(APXS) -q LIBEXECDIR 2>/dev/null),$(PREFIX)/lib/apache2/modules)
+SHARE := $(DESTDIR)$(PREFIX)/share/privacy-gate
+
+# An operator's own policy in /etc/privacy-gate is never overwritten.
+install: all
+	install -d "$(DESTDIR)$(NGINX_MODULES)" "$(DESTDIR)$(HTTPD_MODULES)" "$(DESTDIR)$(PREFIX)/bin" \
+		"$(SHARE)/snippets" "$(DESTDIR)$(SYSCONFDIR)/privacy-gate"
+	install -m 644 $(BUILD)/ngx_http_privacy_module.so "$(DESTDIR)$(NGINX_MODULES)/"
+	install -m 644 $(BUILD)/mod_privacy.so "$(DESTDIR)$(HTTPD_MODULES)/"
+	install -m 755 $(BUILD)/privacyctl "$(DESTDIR)$(PREFIX)/bin/"
+	install -m 644 $(filter-out config/redis.acl,$(wildcard config/*.json config/*.conf config/README.md)) "$(SHARE)/"
+	install -m 640 config/redis.acl "$(SHARE)/"
+	install -m 644 $(wildcard config/snippets/*.conf) "$(SHARE)/snippets/"
+	@[ -e "$(DESTDIR)$(SYSCONFDIR)/privacy-gate/policy.json" ] || \
+		install -m 644 config/policy.json "$(DESTDIR)$(SYSCONFDIR)/privacy-gate/policy.json"
