@@ -399,6 +399,8 @@ prv_str prv_vary_value(unsigned bits);
 typedef struct prv_cookie_iter {
     prv_str rest;
     bool comma_joined;
+    bool after_comma; /* the pair just given may also be part of the value before it: it must not raise consent */
+    bool comma_next;  /* private */
 } prv_cookie_iter;
 void prv_cookie_iter_init(prv_cookie_iter *it, prv_str field, bool comma_joined);
 /* false at the end. name is trimmed and may be empty (a pair without `=`: then value holds all). pair is the

@@ -31,6 +31,10 @@ uint32_t prv_refusable(const prv_policy *policy);
 /* Age status of a threshold against bounds: T <= ok met, T >= under failed (unless parental >= T). */
 prv_age_status prv_age_check(const prv_age *age, unsigned threshold);
 
+/* Could anything of this policy track some visitor: a purpose beyond row 2 that is not off, or cookies that no list
+ * names? Tk and the tracking status say N only if not. */
+bool prv_could_track(const prv_policy *policy);
+
 /* Is this an own path that a form may return to: begins with one '/', no '//' or '/\' start, no control bytes, encoded
  * forms included; at most 2048 bytes. */
 bool prv_return_valid(prv_str path);
