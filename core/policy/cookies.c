@@ -1,0 +1,110 @@
+/*
+ * From a cookie's name to its rule. One pass over the name makes its FNV-1a hash; on the way, at each length that some
+ * `prefix*` rule has, the hash so far is looked up, and at the end the whole. The cost is that of the name, whatever
+ * the number of rules. Open addressing, at most half full; whole hashes are compared before bytes.
+ */
+#include "compile.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define LENGTH_WORDS (PRV_COOKIE_NAME_MAX / 64 + 1)
+
+typedef struct slot {
+    uint32_t hash;
+    uint32_t rule; /* index + 1; 0: free */
+} slot;
+
+struct prv_cookie_index {
+    uint64_t lengths[LENGTH_WORDS]; /* bit n: some prefix has n bytes */
+    uint32_t mask;
+    slot *exact;
+    slot *prefix;
+};
+
+#define FNV32_START UINT32_C(2166136261)
+
+static uint32_t fnv32_step(uint32_t hash, char c)
+{
+    return (hash ^ (unsigned char)c) * UINT32_C(16777619);
+}
+
+/* FNV's low bits are its best mixed only after the last multiplication; fold the high ones in. */
+static uint32_t first_slot(uint32_t hash, uint32_t mask)
+{
+    return (hash ^ hash >> 15) & mask;
+}
+
+prv_cookie_index *prv_cookie_index_new(prv_compiler *c, size_t n)
+{
+    uint32_t slots = 8;
+    while (slots < 2 * n && slots < UINT32_C(1) << 24) { /* a file holds far fewer */
+        slots *= 2;
+    }
+    prv_cookie_index *index = prv_compile_alloc(c, 1, sizeof *index);
+    if (index == NULL) {
+        return NULL;
+    }
+    index->mask = slots - 1;
+    index->exact = prv_compile_alloc(c, slots, sizeof(slot));
+    index->prefix = index->exact != NULL ? prv_compile_alloc(c, slots, sizeof(slot)) : NULL;
+    return index->prefix != NULL ? index : NULL;
+}
+
+static long find(const prv_cookie_index *index, const slot *table, const prv_cookie_rule *rules, uint32_t hash,
+                 prv_str name)
+{
+    for (uint32_t i = first_slot(hash, index->mask); table[i].rule != 0; i = (i + 1) & index->mask) {
+        if (table[i].hash == hash && prv_str_same(rules[table[i].rule - 1].name, name)) {
+            return (long)table[i].rule - 1;
+        }
+    }
+    return -1;
+}
+
+long prv_cookie_index_add(prv_cookie_index *index, const prv_cookie_rule *rules, size_t at)
+{
+    const prv_cookie_rule *rule = &rules[at];
+    slot *table = rule->prefix ? index->prefix : index->exact;
+    uint32_t hash = FNV32_START;
+    for (size_t i = 0; i < rule->name.n; i++) {
+        hash = fnv32_step(hash, rule->name.p[i]);
+    }
+    long same = find(index, table, rules, hash, rule->name);
+    if (same >= 0) {
+        return same;
+    }
+    uint32_t i = first_slot(hash, index->mask);
+    while (table[i].rule != 0) {
+        i = (i + 1) & index->mask;
+    }
+    table[i] = (slot){hash, (uint32_t)at + 1};
+    if (rule->prefix) {
+        index->lengths[rule->name.n / 64] |= UINT64_C(1) << rule->name.n % 64;
+    }
+    return -1;
+}
+
+const prv_cookie_rule *prv_policy_cookie(const prv_policy *policy, prv_str name)
+{
+    const prv_cookie_index *index = policy->cookie_index;
+    long prefix = -1;
+    if (index == NULL || name.n == 0) {
+        return NULL;
+    }
+    uint32_t hash = FNV32_START;
+    size_t n = name.n < PRV_COOKIE_NAME_MAX ? name.n : PRV_COOKIE_NAME_MAX;
+    for (size_t i = 0; i < n; i++) {
+        hash = fnv32_step(hash, name.p[i]);
+        size_t length = i + 1;
+        if ((index->lengths[length / 64] >> length % 64 & 1) != 0) {
+            long found = find(index, index->prefix, policy->cookies, hash, (prv_str){name.p, length});
+            prefix = found >= 0 ? found : prefix;
+        }
+    }
+    if (name.n <= PRV_COOKIE_NAME_MAX) {
+        long exact = find(index, index->exact, policy->cookies, hash, name);
+        prefix = exact >= 0 ? exact : prefix;
+    }
+    return prefix >= 0 ? &policy->cookies[prefix] : NULL;
+}
