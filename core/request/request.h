@@ -14,6 +14,12 @@ typedef enum prv_token_result {
 /* Verifies before it reads the body. `other` holds choices whose hash the policy does not know. mac may be NULL. */
 prv_token_result prv_token_read(const prv_site *site, prv_str text, prv_state *out, bool *old_key,
                                 uint8_t mac[PRV_MAC_LEN]);
+/* A token's pieces, nothing verified but their form: for look-ups before the HMAC. head: all before the last dot. */
+typedef struct prv_token_parts {
+    prv_str kid, id, body, head;
+    uint8_t mac[PRV_MAC_LEN];
+} prv_token_parts;
+bool prv_token_split(prv_str text, prv_token_parts *out);
 /* Writes at most PRV_TOKEN_MAX characters; the length, 0: no key. */
 size_t prv_token_write(const prv_site *site, const prv_state *state, char out[PRV_TOKEN_MAX + 1]);
 /* The whole Set-Cookie value for `state`, from env.alloc; PRV_NONE: no key or no memory. */
