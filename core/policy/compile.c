@@ -27,7 +27,8 @@ bool prv_compile_copy(prv_compiler *c, const char *text, prv_str *out)
 }
 
 /* A message about the text before there are values. */
-static prv_code text_error(prv_compiler *c, prv_code code, unsigned line, unsigned column, const char *text)
+static prv_code text_error(prv_compiler *c, prv_code code, unsigned line, unsigned column,
+                           const char *text)
 {
     const char *name = c->name;
     if (strlen(name) > 256) {
@@ -68,7 +69,8 @@ static prv_code parse(prv_compiler *c, json_t **root)
         return text_error(c, PRV_ERR_VALUE, 1, 1, text);
     }
     if (c->text.n >= 3 && memcmp(c->text.p, "\xEF\xBB\xBF", 3) == 0) {
-        return text_error(c, PRV_ERR_SYNTAX, 1, 1, "the file begins with a byte order mark; expected {");
+        return text_error(c, PRV_ERR_SYNTAX, 1, 1,
+                          "the file begins with a byte order mark; expected {");
     }
     deep = prv_json_too_deep(c->text, PRV_POLICY_DEPTH_MAX);
     if (deep < c->text.n) {
@@ -76,7 +78,8 @@ static prv_code parse(prv_compiler *c, json_t **root)
         snprintf(text, sizeof text, "nested deeper than %d levels", PRV_POLICY_DEPTH_MAX);
         return text_error(c, PRV_ERR_VALUE, line, column, text);
     }
-    *root = json_loadb(c->text.p != NULL ? c->text.p : "", c->text.n, JSON_REJECT_DUPLICATES, &error);
+    *root =
+        json_loadb(c->text.p != NULL ? c->text.p : "", c->text.n, JSON_REJECT_DUPLICATES, &error);
     return *root != NULL ? PRV_OK : syntax_error(c, &error);
 }
 
@@ -84,8 +87,8 @@ static prv_code parse(prv_compiler *c, json_t **root)
 static bool check_members(const prv_node *root)
 {
     static const char *const known[] = {
-        "schema", "policy",    "purposes", "vendors", "cookies", "unknown_cookies", "jurisdictions",
-        "age",    "lifetimes", "strings",  NULL};
+        "schema",        "policy", "purposes",  "vendors", "cookies", "unknown_cookies",
+        "jurisdictions", "age",    "lifetimes", "strings", NULL};
     static const char *const later[] = {"managers", "rights"};
     prv_node node;
     int schema;
@@ -111,7 +114,8 @@ static bool format_headers(prv_compiler *c)
         for (size_t k = 0; k < sizeof rows / sizeof rows[0]; k++) {
             char text[PRV_NAME_MAX + 32];
             prv_str reason = prv_row_reason(rows[k]);
-            snprintf(text, sizeof text, "%s=?0;r=%.*s", purposes[i].name.p, (int)reason.n, reason.p);
+            snprintf(text, sizeof text, "%s=?0;r=%.*s", purposes[i].name.p, (int)reason.n,
+                     reason.p);
             if (!prv_compile_copy(c, text, &purposes[i].header_denied[rows[k]])) {
                 return false;
             }
@@ -172,8 +176,8 @@ static bool compile(prv_compiler *c, json_t *json)
            format_link(c) && keep_source(c) && keep_warnings(c);
 }
 
-prv_code prv_policy_compile_with(prv_str text, const char *name, const prv_memory *memory, prv_policy **out,
-                                 prv_error *err)
+prv_code prv_policy_compile_with(prv_str text, const char *name, const prv_memory *memory,
+                                 prv_policy **out, prv_error *err)
 {
     json_t *root = NULL;
     *out = NULL;

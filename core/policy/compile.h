@@ -1,6 +1,6 @@
 /*
- * Private to this folder (and its unit test): the arena, the walk over parsed JSON that knows where it is, and the
- * sections of the compiler.
+ * Private to this folder (and its unit test): the arena, the walk over parsed JSON that knows where
+ * it is, and the sections of the compiler.
  */
 #ifndef PRV_COMPILE_H
 #define PRV_COMPILE_H
@@ -16,16 +16,17 @@
 #define PRV_TEXT_MAX 4096           /* bytes of one text that is shown */
 #define PRV_LANGS_MAX 200           /* languages of one text */
 #define PRV_VENDORS_MAX 1024
-#define PRV_JURISDICTIONS_MAX 255   /* prv_decision.jurisdiction is one byte */
-#define PRV_REGIONS_MAX 1024        /* of one list; four times as many in all jurisdictions */
-#define PRV_WARNINGS_MAX 256        /* six for each purpose, and the lifetimes */
+#define PRV_JURISDICTIONS_MAX 255 /* prv_decision.jurisdiction is one byte */
+#define PRV_REGIONS_MAX 1024      /* of one list; four times as many in all jurisdictions */
+#define PRV_WARNINGS_MAX 256      /* six for each purpose, and the lifetimes */
 
 /* ---- arena.c: memory that is freed as a whole */
 typedef struct prv_memory {
     void *ctx;
     void *(*get)(void *ctx, size_t n);
     void (*put)(void *ctx, void *p);
-    size_t chunk; /* bytes asked for at a time; 0: each allocation alone, for the test that fails each in turn */
+    size_t chunk; /* bytes asked for at a time; 0: each allocation alone, for the test that fails
+                     each in turn */
 } prv_memory;
 
 typedef struct prv_arena prv_arena;
@@ -47,15 +48,16 @@ typedef struct prv_compiler {
 } prv_compiler;
 
 /* prv_policy_compile() over another allocator. */
-prv_code prv_policy_compile_with(prv_str text, const char *name, const prv_memory *memory, prv_policy **out,
-                                 prv_error *err);
+prv_code prv_policy_compile_with(prv_str text, const char *name, const prv_memory *memory,
+                                 prv_policy **out, prv_error *err);
 
 /* n * size zeroed bytes for the policy; NULL: the error says PRV_ERR_NOMEM. */
 void *prv_compile_alloc(prv_compiler *c, size_t n, size_t size);
 /* A copy with a NUL behind it. */
 bool prv_compile_copy(prv_compiler *c, const char *text, prv_str *out);
 
-/* ---- node.c: a value and the way to it. Functions that return bool have set the error when they return false. */
+/* ---- node.c: a value and the way to it. Functions that return bool have set the error when they
+ * return false. */
 typedef struct prv_node {
     prv_compiler *c;
     const struct prv_node *up; /* NULL: the root */
@@ -104,18 +106,20 @@ typedef struct prv_word {
 bool prv_read_bool(const prv_node *node, bool *out);
 bool prv_read_int(const prv_node *node, int low, int high, int *out);
 bool prv_read_word(const prv_node *node, const prv_word *words, int *out); /* ends with NULL */
-bool prv_read_string(const prv_node *node, const char **out);             /* the JSON string itself */
-bool prv_read_text(const prv_node *node, prv_str *out);                   /* shown to people */
+bool prv_read_string(const prv_node *node, const char **out); /* the JSON string itself */
+bool prv_read_text(const prv_node *node, prv_str *out);       /* shown to people */
 bool prv_read_texts(const prv_node *node, prv_texts *out);
 bool prv_read_version(const prv_node *node, prv_str *text, uint32_t *out);
 bool prv_read_since(const prv_node *object, uint32_t *out); /* member `since`, else the policy's */
 bool prv_read_date(const prv_node *node, prv_str *out);
-bool prv_read_duration(const prv_node *node, int64_t low, int64_t high, const char *range, int64_t *out);
+bool prv_read_duration(const prv_node *node, int64_t low, int64_t high, const char *range,
+                       int64_t *out);
 bool prv_read_url(const prv_node *node, bool relative, prv_str *out);
 bool prv_read_region(const prv_node *node, prv_part part, const char *text, prv_region *out);
 bool prv_read_regions(const prv_node *node, const prv_region **out, size_t *n);
 bool prv_read_hosts(const prv_node *node, const prv_str **out, size_t *n);
-/* The name that is this member's key: a-z and digits, then also those of `more`; a purpose begins with a letter. */
+/* The name that is this member's key: a-z and digits, then also those of `more`; a purpose begins
+ * with a letter. */
 bool prv_read_name(const prv_node *node, const char *what, const char *more, prv_str *out);
 /* The language tag that is this member's key, in lower case. */
 bool prv_read_lang(const prv_node *node, prv_str *out);
@@ -148,10 +152,10 @@ bool prv_compile_strings(const prv_node *root);
 
 /* What INTERFACE 2 shows, in seconds */
 #define PRV_DAY INT64_C(86400)
-#define PRV_LIFETIMES_DEFAULT                                                                                      \
-    {                                                                                                              \
-        .choice = 182 * PRV_DAY, .refusal = 395 * PRV_DAY, .maximum = PRV_LIFETIME_CAP, .history = 1825 * PRV_DAY, \
-        .age = 182 * PRV_DAY, .requests = 365 * PRV_DAY                                                            \
+#define PRV_LIFETIMES_DEFAULT                                                                      \
+    {                                                                                              \
+        .choice = 182 * PRV_DAY, .refusal = 395 * PRV_DAY, .maximum = PRV_LIFETIME_CAP,            \
+        .history = 1825 * PRV_DAY, .age = 182 * PRV_DAY, .requests = 365 * PRV_DAY                 \
     }
 #define PRV_TEN_YEARS (3650 * PRV_DAY)
 #define PRV_LIFETIME_CAP (395 * PRV_DAY) /* ask again after at most 13 months */

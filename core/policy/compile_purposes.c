@@ -33,15 +33,16 @@ static bool read_contact(const prv_node *node, prv_str *out)
         return prv_read_url(node, false, out);
     }
     const char *at = strchr(text, '@');
-    bool ok = at != NULL && at > text && at[1] != 0 && strchr(at + 1, '@') == NULL &&
-              strlen(text) <= 254;
+    bool ok =
+        at != NULL && at > text && at[1] != 0 && strchr(at + 1, '@') == NULL && strlen(text) <= 254;
     for (const char *p = text; ok && *p != 0; p++) {
         ok = *p > 0x20 && *p < 0x7F && strchr("\"'<>\\(),:;[]?&%", *p) == NULL;
     }
     return ok ? prv_compile_copy(node->c, text, out)
-              : prv_node_fail(node, PRV_AT_VALUE, PRV_ERR_VALUE,
-                              "policy.contact is %s; expected an e-mail address or a URL with https://",
-                              prv_quoted(text, quoted));
+              : prv_node_fail(
+                    node, PRV_AT_VALUE, PRV_ERR_VALUE,
+                    "policy.contact is %s; expected an e-mail address or a URL with https://",
+                    prv_quoted(text, quoted));
 }
 
 static bool read_authority(const prv_node *node)
@@ -56,7 +57,8 @@ static bool read_authority(const prv_node *node)
     if (fields == NULL) {
         return false;
     }
-    json_object_foreach(node->value, key, value) {
+    json_object_foreach(node->value, key, value)
+    {
         prv_node member = prv_node_of(node, key, value);
         prv_region region = {.n = 1, .c = "*"};
         prv_field *field = &fields[policy->n_authority];
@@ -88,8 +90,9 @@ static bool optional_text(const prv_node *object, const char *key, prv_str *out)
 
 bool prv_compile_identity(const prv_node *root)
 {
-    static const char *const known[] = {"id",         "version", "since",          "effective", "url",
-                                        "controller", "contact", "storage_region", "authority", NULL};
+    static const char *const known[] = {"id",        "version",    "since",   "effective",
+                                        "url",       "controller", "contact", "storage_region",
+                                        "authority", NULL};
     prv_policy *policy = root->c->policy;
     prv_node at, node;
     if (!prv_node_need(root, "policy", &at) || !prv_node_members(&at, known) ||
@@ -151,9 +154,9 @@ static bool read_signals(const prv_node *node, prv_purpose *p)
     }
     p->gpc = (prv_listen)word;
     if (p->sale && p->gpc == PRV_LISTEN_IGNORE) {
-        return prv_node_fail(&gpc, PRV_AT_VALUE, PRV_ERR_VALUE,
-                             "purposes.%s sells, so gpc cannot be \"ignore\"; expected deny or yield",
-                             p->name.p);
+        return prv_node_fail(
+            &gpc, PRV_AT_VALUE, PRV_ERR_VALUE,
+            "purposes.%s sells, so gpc cannot be \"ignore\"; expected deny or yield", p->name.p);
     }
     word = PRV_LISTEN_IGNORE;
     if (!optional_word(node, "dnt", listen_words, &word)) {
@@ -174,18 +177,19 @@ static bool read_objection(const prv_node *node, prv_purpose *p)
         return false;
     }
     if (!p->objection && (p->basis == PRV_BASIS_CONSENT || p->sale)) {
-        return prv_node_fail(&objection, PRV_AT_VALUE, PRV_ERR_VALUE,
-                             "purposes.%s %s, so it can always be refused; expected no \"objection\": false",
-                             p->name.p, p->sale ? "sells" : "rests on consent");
+        return prv_node_fail(
+            &objection, PRV_AT_VALUE, PRV_ERR_VALUE,
+            "purposes.%s %s, so it can always be refused; expected no \"objection\": false",
+            p->name.p, p->sale ? "sells" : "rests on consent");
     }
     return true;
 }
 
 static bool read_purpose(const prv_node *node, prv_purpose *p)
 {
-    static const char *const known[] = {"basis",   "title",  "description", "objection",
-                                        "exempt",  "off",    "subject",     "sale",
-                                        "gpc",     "dnt",    "since",       NULL};
+    static const char *const known[] = {"basis",  "title", "description", "objection",
+                                        "exempt", "off",   "subject",     "sale",
+                                        "gpc",    "dnt",   "since",       NULL};
     prv_node member;
     int word = 0;
     if (!prv_read_name(node, "purpose", "-", &p->name) || !prv_node_members(node, known) ||
@@ -233,15 +237,16 @@ static void set_masks(prv_policy *policy, const prv_purpose *p, uint32_t bit)
 static bool warn_row2(const prv_node *node, const prv_purpose *p)
 {
     static const char *const members[] = {"gpc", "dnt", "sale", "subject"};
-    const bool says[] = {p->gpc != PRV_LISTEN_IGNORE && !p->sale, p->dnt != PRV_LISTEN_IGNORE, p->sale,
-                         p->subject_required};
+    const bool says[] = {p->gpc != PRV_LISTEN_IGNORE && !p->sale, p->dnt != PRV_LISTEN_IGNORE,
+                         p->sale, p->subject_required};
     for (size_t i = 0; i < sizeof says / sizeof says[0]; i++) {
         prv_node member;
         if (is_row2(p) && !p->off && says[i] && prv_node_get(node, members[i], &member) &&
-            !prv_node_warn(&member, PRV_AT_KEY,
-                           "purposes.%s is allowed by its basis whatever the visitor says, so \"%s\" has no "
-                           "effect",
-                           p->name.p, members[i])) {
+            !prv_node_warn(
+                &member, PRV_AT_KEY,
+                "purposes.%s is allowed by its basis whatever the visitor says, so \"%s\" has no "
+                "effect",
+                p->name.p, members[i])) {
             return false;
         }
     }
@@ -252,10 +257,11 @@ static bool check_unique(const prv_node *node, const prv_purpose *purposes, size
 {
     for (size_t i = 0; i < n; i++) {
         if (purposes[i].hash == purposes[n].hash) {
-            return prv_node_fail(node, PRV_AT_KEY, PRV_ERR_VALUE,
-                                 "the purposes %s and %s have the same 16-bit hash; expected another name "
-                                 "for one of them",
-                                 purposes[i].name.p, purposes[n].name.p);
+            return prv_node_fail(
+                node, PRV_AT_KEY, PRV_ERR_VALUE,
+                "the purposes %s and %s have the same 16-bit hash; expected another name "
+                "for one of them",
+                purposes[i].name.p, purposes[n].name.p);
         }
     }
     return true;
@@ -272,15 +278,16 @@ bool prv_compile_purposes(const prv_node *root)
     }
     size_t count = prv_node_count(&at);
     if (count > PRV_MAX_PURPOSES) {
-        return prv_node_fail(&at, PRV_AT_VALUE, PRV_ERR_VALUE, "%zu purposes; expected at most %d", count,
-                             PRV_MAX_PURPOSES);
+        return prv_node_fail(&at, PRV_AT_VALUE, PRV_ERR_VALUE, "%zu purposes; expected at most %d",
+                             count, PRV_MAX_PURPOSES);
     }
     prv_purpose *purposes = prv_compile_alloc(root->c, count, sizeof *purposes);
     if (purposes == NULL) {
         return false;
     }
     policy->purposes = purposes;
-    json_object_foreach(at.value, key, value) {
+    json_object_foreach(at.value, key, value)
+    {
         prv_node node = prv_node_of(&at, key, value);
         if (prv_node_ignored(key)) {
             continue;

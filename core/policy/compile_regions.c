@@ -13,10 +13,11 @@ static bool check_region_once(const prv_node *node, const prv_jurisdiction *list
             for (size_t b = 0; b < j->n_regions; b++) {
                 if (memcmp(&list[i].regions[a], &j->regions[b], sizeof j->regions[b]) == 0) {
                     prv_node item = prv_node_item(node, b);
-                    return prv_node_fail(&item, PRV_AT_VALUE, PRV_ERR_VALUE,
-                                         "the region %s stands already in jurisdictions.%s; expected each in "
-                                         "one",
-                                         j->regions[b].c, list[i].name.p);
+                    return prv_node_fail(
+                        &item, PRV_AT_VALUE, PRV_ERR_VALUE,
+                        "the region %s stands already in jurisdictions.%s; expected each in "
+                        "one",
+                        j->regions[b].c, list[i].name.p);
                 }
             }
         }
@@ -34,8 +35,8 @@ static bool read_jurisdiction(const prv_node *node, prv_jurisdiction *list, size
     prv_jurisdiction *j = &list[n];
     prv_node member;
     int allow, opt_in;
-    if (!prv_node_members(node, rest ? known_rest : known) || !prv_node_need(node, "default", &member) ||
-        !prv_read_word(&member, defaults, &allow)) {
+    if (!prv_node_members(node, rest ? known_rest : known) ||
+        !prv_node_need(node, "default", &member) || !prv_read_word(&member, defaults, &allow)) {
         return false;
     }
     opt_in = !allow;
@@ -47,8 +48,10 @@ static bool read_jurisdiction(const prv_node *node, prv_jurisdiction *list, size
     if (rest) {
         return prv_compile_copy(node->c, "*", &j->name);
     }
-    return prv_read_name(node, "jurisdiction", "-", &j->name) && prv_node_need(node, "regions", &member) &&
-           prv_read_regions(&member, &j->regions, &j->n_regions) && check_region_once(&member, list, n);
+    return prv_read_name(node, "jurisdiction", "-", &j->name) &&
+           prv_node_need(node, "regions", &member) &&
+           prv_read_regions(&member, &j->regions, &j->n_regions) &&
+           check_region_once(&member, list, n);
 }
 
 /* `*` is last, and denies where nothing says otherwise. */
@@ -80,15 +83,17 @@ bool prv_compile_jurisdictions(const prv_node *root)
     }
     size_t count = given ? prv_node_count(&at) : 0, n = 0, regions = 0;
     if (count >= PRV_JURISDICTIONS_MAX) {
-        return prv_node_fail(&at, PRV_AT_VALUE, PRV_ERR_VALUE, "%zu jurisdictions; expected at most %d",
-                             count, PRV_JURISDICTIONS_MAX - 1);
+        return prv_node_fail(&at, PRV_AT_VALUE, PRV_ERR_VALUE,
+                             "%zu jurisdictions; expected at most %d", count,
+                             PRV_JURISDICTIONS_MAX - 1);
     }
     prv_jurisdiction *list = prv_compile_alloc(root->c, count + 1, sizeof *list);
     if (list == NULL) {
         return false;
     }
     policy->jurisdictions = list;
-    json_object_foreach(given ? at.value : NULL, key, value) {
+    json_object_foreach(given ? at.value : NULL, key, value)
+    {
         prv_node node = prv_node_of(&at, key, value);
         if (prv_node_ignored(key)) {
             continue;
@@ -99,7 +104,8 @@ bool prv_compile_jurisdictions(const prv_node *root)
         regions += list[n++].n_regions;
         if (regions > 4 * PRV_REGIONS_MAX) {
             return prv_node_fail(&node, PRV_AT_KEY, PRV_ERR_VALUE,
-                                 "the jurisdictions name more than %d regions", 4 * PRV_REGIONS_MAX);
+                                 "the jurisdictions name more than %d regions",
+                                 4 * PRV_REGIONS_MAX);
         }
     }
     return add_rest(root->c, list, n);
@@ -132,15 +138,16 @@ static bool read_age_regions(const prv_node *at)
     }
     size_t count = prv_node_count(at);
     if (count > PRV_REGIONS_MAX) {
-        return prv_node_fail(at, PRV_AT_VALUE, PRV_ERR_VALUE, "%zu regions; expected at most %d", count,
-                             PRV_REGIONS_MAX);
+        return prv_node_fail(at, PRV_AT_VALUE, PRV_ERR_VALUE, "%zu regions; expected at most %d",
+                             count, PRV_REGIONS_MAX);
     }
     prv_age_region *ages = prv_compile_alloc(at->c, count, sizeof *ages);
     if (ages == NULL) {
         return false;
     }
     policy->age_regions = ages;
-    json_object_foreach(at->value, key, value) {
+    json_object_foreach(at->value, key, value)
+    {
         prv_node node = prv_node_of(at, key, value);
         prv_age_region *entry = &ages[policy->n_age_regions];
         if (prv_node_ignored(key)) {
@@ -163,7 +170,8 @@ static bool read_age_regions(const prv_node *at)
 
 bool prv_compile_age(const prv_node *root)
 {
-    static const char *const known[] = {"minimum", "unknown_region", "sale_opt_in", "regions", NULL};
+    static const char *const known[] = {"minimum", "unknown_region", "sale_opt_in", "regions",
+                                        NULL};
     prv_policy *policy = root->c->policy;
     prv_node at, node;
     if (!prv_node_get(root, "age", &at)) {
@@ -179,7 +187,8 @@ bool prv_compile_age(const prv_node *root)
 
 /* ---- lifetimes */
 
-static bool read_lifetime(const prv_node *at, const char *key, int64_t high, const char *range, int64_t *out)
+static bool read_lifetime(const prv_node *at, const char *key, int64_t high, const char *range,
+                          int64_t *out)
 {
     prv_node node;
     return !prv_node_get(at, key, &node) || prv_read_duration(&node, 1, high, range, out);
@@ -194,13 +203,14 @@ static bool cut(const prv_node *at, const char *key, int64_t maximum, int64_t *s
     }
     *seconds = maximum;
     return !prv_node_get(at, key, &node) ||
-           prv_node_warn(&node, PRV_AT_VALUE, "lifetimes.%s is longer than lifetimes.maximum and is cut to it",
-                         key);
+           prv_node_warn(&node, PRV_AT_VALUE,
+                         "lifetimes.%s is longer than lifetimes.maximum and is cut to it", key);
 }
 
 bool prv_compile_lifetimes(const prv_node *root)
 {
-    static const char *const known[] = {"choice", "refusal", "maximum", "history", "age", "requests", NULL};
+    static const char *const known[] = {"choice", "refusal",  "maximum", "history",
+                                        "age",    "requests", NULL};
     static const char *const range = "1s to 10y";
     prv_lifetimes *life = &root->c->policy->lifetimes;
     prv_node at;
@@ -227,13 +237,15 @@ static bool read_strings(const prv_node *language, struct prv_string *strings, p
     char quoted[PRV_QUOTED];
     const char *key;
     json_t *value;
-    json_object_foreach(language->value, key, value) {
+    json_object_foreach(language->value, key, value)
+    {
         prv_node node = prv_node_of(language, key, value);
         struct prv_string *s = &strings[policy->n_strings];
         if (prv_node_ignored(key)) {
             continue;
         }
-        if (*key == 0 || key[strspn(key, "abcdefghijklmnopqrstuvwxyz_")] != 0 || strlen(key) > PRV_NAME_MAX) {
+        if (*key == 0 || key[strspn(key, "abcdefghijklmnopqrstuvwxyz_")] != 0 ||
+            strlen(key) > PRV_NAME_MAX) {
             return prv_node_fail(&node, PRV_AT_KEY, PRV_ERR_VALUE,
                                  "%s is no name of a string; expected 1 to %d of a-z _",
                                  prv_quoted(key, quoted), PRV_NAME_MAX);
@@ -260,7 +272,8 @@ bool prv_compile_strings(const prv_node *root)
     if (!prv_node_is_object(&at)) {
         return false;
     }
-    json_object_foreach(at.value, key, value) {
+    json_object_foreach(at.value, key, value)
+    {
         count += json_object_size(value); /* 0 for what is no object */
     }
     struct prv_string *strings = prv_compile_alloc(root->c, count, sizeof *strings);
@@ -268,22 +281,23 @@ bool prv_compile_strings(const prv_node *root)
         return false;
     }
     root->c->policy->strings = strings;
-    json_object_foreach(at.value, key, value) {
+    json_object_foreach(at.value, key, value)
+    {
         prv_node node = prv_node_of(&at, key, value);
         if (prv_node_ignored(key)) {
             continue;
         }
         if (n == PRV_LANGS_MAX) {
-            return prv_node_fail(&node, PRV_AT_KEY, PRV_ERR_VALUE, "strings has more than %d languages",
-                                 PRV_LANGS_MAX);
+            return prv_node_fail(&node, PRV_AT_KEY, PRV_ERR_VALUE,
+                                 "strings has more than %d languages", PRV_LANGS_MAX);
         }
         if (!prv_read_lang(&node, &langs[n]) || !prv_node_is_object(&node)) {
             return false;
         }
         for (size_t i = 0; i < n; i++) {
             if (prv_str_same(langs[i], langs[n])) {
-                return prv_node_fail(&node, PRV_AT_KEY, PRV_ERR_VALUE, "strings says the language %s twice",
-                                     langs[n].p);
+                return prv_node_fail(&node, PRV_AT_KEY, PRV_ERR_VALUE,
+                                     "strings says the language %s twice", langs[n].p);
             }
         }
         if (!read_strings(&node, strings, langs[n++])) {

@@ -19,7 +19,8 @@ static bool find_purpose(const prv_node *node, prv_part part, const char *name, 
         }
         prv_hint_offer(&hint, &best, name, policy->purposes[i].name);
     }
-    return prv_node_fail(node, part, PRV_ERR_VALUE, "%s names the purpose %s, which is not in purposes%s",
+    return prv_node_fail(node, part, PRV_ERR_VALUE,
+                         "%s names the purpose %s, which is not in purposes%s",
                          prv_node_path(node, path), prv_quoted(name, quoted), hint.text);
 }
 
@@ -40,8 +41,8 @@ static bool find_vendor(const prv_node *node, const char *name, int *out)
         prv_hint_offer(&hint, &best, name, policy->vendors[i].name);
     }
     return prv_node_fail(node, PRV_AT_VALUE, PRV_ERR_VALUE,
-                         "%s names the vendor %s, which is not in vendors%s", prv_node_path(node, path),
-                         prv_quoted(name, quoted), hint.text);
+                         "%s names the vendor %s, which is not in vendors%s",
+                         prv_node_path(node, path), prv_quoted(name, quoted), hint.text);
 }
 
 /* ---- vendors */
@@ -54,7 +55,8 @@ static bool read_vendor(const prv_node *node, prv_vendor *v)
     prv_node member;
     if (!prv_read_name(node, "vendor", "._-", &v->name) || !prv_node_members(node, known) ||
         !prv_node_need(node, "purpose", &member) || !prv_read_string(&member, &text) ||
-        !find_purpose(&member, PRV_AT_VALUE, text, &v->purpose) || !prv_read_since(node, &v->since)) {
+        !find_purpose(&member, PRV_AT_VALUE, text, &v->purpose) ||
+        !prv_read_since(node, &v->since)) {
         return false;
     }
     return (!prv_node_get(node, "title", &member) || prv_read_text(&member, &v->title)) &&
@@ -63,7 +65,8 @@ static bool read_vendor(const prv_node *node, prv_vendor *v)
            (!prv_node_get(node, "off", &member) || prv_read_bool(&member, &v->off)) &&
            (!prv_node_get(node, "regions", &member) ||
             prv_read_regions(&member, &v->regions, &v->n_regions)) &&
-           (!prv_node_get(node, "hosts", &member) || prv_read_hosts(&member, &v->hosts, &v->n_hosts));
+           (!prv_node_get(node, "hosts", &member) ||
+            prv_read_hosts(&member, &v->hosts, &v->n_hosts));
 }
 
 bool prv_compile_vendors(const prv_node *root)
@@ -80,15 +83,16 @@ bool prv_compile_vendors(const prv_node *root)
     }
     size_t count = prv_node_count(&at);
     if (count > PRV_VENDORS_MAX) {
-        return prv_node_fail(&at, PRV_AT_VALUE, PRV_ERR_VALUE, "%zu vendors; expected at most %d", count,
-                             PRV_VENDORS_MAX);
+        return prv_node_fail(&at, PRV_AT_VALUE, PRV_ERR_VALUE, "%zu vendors; expected at most %d",
+                             count, PRV_VENDORS_MAX);
     }
     prv_vendor *vendors = prv_compile_alloc(root->c, count, sizeof *vendors);
     if (vendors == NULL) {
         return false;
     }
     policy->vendors = vendors;
-    json_object_foreach(at.value, key, value) {
+    json_object_foreach(at.value, key, value)
+    {
         prv_node node = prv_node_of(&at, key, value);
         if (prv_node_ignored(key)) {
             continue;
@@ -179,10 +183,11 @@ static bool read_list(const prv_node *list, prv_cookie_rule *rules, prv_cookie_i
         long same = prv_cookie_index_add(index, rules, policy->n_cookies);
         if (same >= 0) {
             char quoted[PRV_QUOTED];
-            return prv_node_fail(&name, PRV_AT_VALUE, PRV_ERR_VALUE,
-                                 "the cookie %s stands already in the list of %s; expected each in one list",
-                                 prv_quoted(json_string_value(name.value), quoted),
-                                 policy->purposes[rules[same].purpose].name.p);
+            return prv_node_fail(
+                &name, PRV_AT_VALUE, PRV_ERR_VALUE,
+                "the cookie %s stands already in the list of %s; expected each in one list",
+                prv_quoted(json_string_value(name.value), quoted),
+                policy->purposes[rules[same].purpose].name.p);
         }
         policy->n_cookies++;
     }
@@ -194,7 +199,8 @@ static size_t count_rules(const prv_node *at)
     size_t n = 0;
     const char *key;
     json_t *value;
-    json_object_foreach(at->value, key, value) {
+    json_object_foreach(at->value, key, value)
+    {
         n += json_array_size(value); /* 0 for what is no array */
     }
     return n;
@@ -230,18 +236,20 @@ static bool warn_exempt(const prv_node *root)
     prv_node_get(root, "purposes", &at);
     for (size_t i = 0; i < policy->n_purposes; i++) {
         const prv_purpose *p = &policy->purposes[i];
-        bool interest = p->basis == PRV_BASIS_PUBLIC_TASK || p->basis == PRV_BASIS_LEGITIMATE_INTERESTS;
+        bool interest =
+            p->basis == PRV_BASIS_PUBLIC_TASK || p->basis == PRV_BASIS_LEGITIMATE_INTERESTS;
         bool owns = ((cookies | vendors) >> i & 1) != 0;
         if (!interest || !owns || p->off || p->exempt.n > 0) {
             continue;
         }
         prv_node_get(&at, p->name.p, &node);
-        if (!prv_node_warn(&node, PRV_AT_KEY,
-                           "purposes.%s rests on %s and owns %s; \"exempt\" should say why they are strictly "
-                           "necessary, or the basis be consent",
-                           p->name.p,
-                           p->basis == PRV_BASIS_PUBLIC_TASK ? "a public task" : "legitimate interests",
-                           (cookies >> i & 1) != 0 ? "cookies" : "vendors")) {
+        if (!prv_node_warn(
+                &node, PRV_AT_KEY,
+                "purposes.%s rests on %s and owns %s; \"exempt\" should say why they are strictly "
+                "necessary, or the basis be consent",
+                p->name.p,
+                p->basis == PRV_BASIS_PUBLIC_TASK ? "a public task" : "legitimate interests",
+                (cookies >> i & 1) != 0 ? "cookies" : "vendors")) {
             return false;
         }
     }
@@ -271,7 +279,8 @@ bool prv_compile_cookies(const prv_node *root)
     }
     policy->cookies = rules;
     policy->cookie_index = index;
-    json_object_foreach(at.value, key, value) {
+    json_object_foreach(at.value, key, value)
+    {
         prv_node list = prv_node_of(&at, key, value);
         if (!prv_node_ignored(key) && !read_list(&list, rules, index)) {
             return false;

@@ -1,7 +1,8 @@
 /*
- * From a cookie's name to its rule. One pass over the name makes its FNV-1a hash; on the way, at each length that some
- * `prefix*` rule has, the hash so far is looked up, and at the end the whole. The cost is that of the name, whatever
- * the number of rules. Open addressing, at most half full; whole hashes are compared before bytes.
+ * From a cookie's name to its rule. One pass over the name makes its FNV-1a hash; on the way, at
+ * each length that some `prefix*` rule has, the hash so far is looked up, and at the end the whole.
+ * The cost is that of the name, whatever the number of rules. Open addressing, at most half full;
+ * whole hashes are compared before bytes.
  */
 #include "compile.h"
 
@@ -51,10 +52,11 @@ prv_cookie_index *prv_cookie_index_new(prv_compiler *c, size_t n)
     return index->prefix != NULL ? index : NULL;
 }
 
-static long find(const prv_cookie_index *index, const slot *table, const prv_cookie_rule *rules, uint32_t hash,
-                 prv_str name)
+static long find(const prv_cookie_index *index, const slot *table, const prv_cookie_rule *rules,
+                 uint32_t hash, prv_str name)
 {
-    for (uint32_t i = first_slot(hash, index->mask); table[i].rule != 0; i = (i + 1) & index->mask) {
+    for (uint32_t i = first_slot(hash, index->mask); table[i].rule != 0;
+         i = (i + 1) & index->mask) {
         if (table[i].hash == hash && prv_str_same(rules[table[i].rule - 1].name, name)) {
             return (long)table[i].rule - 1;
         }
@@ -98,7 +100,8 @@ const prv_cookie_rule *prv_policy_cookie(const prv_policy *policy, prv_str name)
         hash = fnv32_step(hash, name.p[i]);
         size_t length = i + 1;
         if ((index->lengths[length / 64] >> length % 64 & 1) != 0) {
-            long found = find(index, index->prefix, policy->cookies, hash, (prv_str){name.p, length});
+            long found =
+                find(index, index->prefix, policy->cookies, hash, (prv_str){name.p, length});
             prefix = found >= 0 ? found : prefix;
         }
     }

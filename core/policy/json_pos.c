@@ -1,6 +1,7 @@
 /*
- * Where in a JSON text a value stands. jansson keeps no places for values, so the way to the value is walked again
- * over the text, only when a message needs it. The text has been accepted by jansson; still no read leaves it.
+ * Where in a JSON text a value stands. jansson keeps no places for values, so the way to the value
+ * is walked again over the text, only when a message needs it. The text has been accepted by
+ * jansson; still no read leaves it.
  */
 #include "compile.h"
 

@@ -97,7 +97,8 @@ bool prv_region_covers(prv_region outer, prv_region inner)
     if (outer.n == 0 || outer.n > sizeof outer.c || inner.n < outer.n) {
         return false;
     }
-    return memcmp(outer.c, inner.c, outer.n) == 0 && (inner.n == outer.n || (outer.n == 2 && inner.c[2] == '-'));
+    return memcmp(outer.c, inner.c, outer.n) == 0 &&
+           (inner.n == outer.n || (outer.n == 2 && inner.c[2] == '-'));
 }
 
 size_t prv_policy_jurisdiction(const prv_policy *policy, prv_region region)
@@ -134,7 +135,8 @@ unsigned prv_policy_age_min(const prv_policy *policy, prv_region region)
             age = entry->age;
         }
     }
-    if (length == 0 && (region.n == 0 || policy->jurisdictions[prv_policy_jurisdiction(policy, region)].opt_in)) {
+    if (length == 0 &&
+        (region.n == 0 || policy->jurisdictions[prv_policy_jurisdiction(policy, region)].opt_in)) {
         age = policy->age_unknown;
     }
     return greater(policy->age_minimum, age);

@@ -246,10 +246,9 @@ static bool unknown_member(const prv_node *member, const char *const *known)
         int wrote = snprintf(list + n, sizeof list - n, "%s%s", n > 0 ? ", " : "", *k);
         n += wrote > 0 && (size_t)wrote < sizeof list - n ? (size_t)wrote : 0;
     }
-    return prv_node_fail(member, PRV_AT_KEY, PRV_ERR_VALUE,
-                         "%s is no member of %s%s%s%s", prv_quoted(member->key, quoted),
-                         prv_node_path(member->up, path), hint.text,
-                         hint.text[0] != 0 ? "" : "; expected one of ",
+    return prv_node_fail(member, PRV_AT_KEY, PRV_ERR_VALUE, "%s is no member of %s%s%s%s",
+                         prv_quoted(member->key, quoted), prv_node_path(member->up, path),
+                         hint.text, hint.text[0] != 0 ? "" : "; expected one of ",
                          hint.text[0] != 0 ? "" : list);
 }
 
@@ -260,7 +259,8 @@ bool prv_node_members(const prv_node *node, const char *const *known)
     if (!prv_node_is_object(node)) {
         return false;
     }
-    json_object_foreach(node->value, key, value) {
+    json_object_foreach(node->value, key, value)
+    {
         const char *const *k = known;
         while (*k != NULL && strcmp(*k, key) != 0) {
             k++;
@@ -286,7 +286,8 @@ size_t prv_node_count(const prv_node *object)
     size_t n = 0;
     const char *key;
     json_t *value;
-    json_object_foreach(object->value, key, value) {
+    json_object_foreach(object->value, key, value)
+    {
         n += prv_node_ignored(key) ? 0 : 1;
     }
     return n;

@@ -71,8 +71,9 @@ static prv_code add(prv_policies *set, const char *path, const struct stat *st, 
     char text[PRV_NAME_MAX + 600];
     for (entry *e = set->entries; e != NULL; e = e->next) {
         if (prv_str_same(e->policy->id, policy->id)) {
-            snprintf(text, sizeof text, "policy.id \"%s\" is also that of %.512s; expected another id",
-                     policy->id.p, e->path);
+            snprintf(text, sizeof text,
+                     "policy.id \"%s\" is also that of %.512s; expected another id", policy->id.p,
+                     e->path);
             return fail(err, PRV_ERR_VALUE, path, text);
         }
     }
@@ -86,7 +87,8 @@ static prv_code add(prv_policies *set, const char *path, const struct stat *st, 
     return PRV_OK;
 }
 
-static prv_code load(prv_policies *set, const char *path, FILE *file, const prv_policy **out, prv_error *err)
+static prv_code load(prv_policies *set, const char *path, FILE *file, const prv_policy **out,
+                     prv_error *err)
 {
     struct stat st;
     char *text = NULL;
@@ -120,7 +122,8 @@ static prv_code load(prv_policies *set, const char *path, FILE *file, const prv_
     return PRV_OK;
 }
 
-prv_code prv_policies_load(prv_policies *set, const char *path, const prv_policy **out, prv_error *err)
+prv_code prv_policies_load(prv_policies *set, const char *path, const prv_policy **out,
+                           prv_error *err)
 {
     *out = NULL;
     for (entry *e = set->entries; e != NULL; e = e->next) {

@@ -71,7 +71,6 @@ bool prv_read_name(const prv_node *node, const char *what, const char *more, prv
     return prv_compile_copy(node->c, key, out);
 }
 
-
 bool prv_read_text(const prv_node *node, prv_str *out)
 {
     const char *text;
@@ -128,8 +127,9 @@ bool prv_read_texts(const prv_node *node, prv_texts *out)
     }
     size_t n = prv_node_count(node);
     if (n == 0 || n > PRV_LANGS_MAX) {
-        return prv_node_fail(node, PRV_AT_VALUE, PRV_ERR_VALUE, "%s has %zu languages; expected 1 to %d",
-                             prv_node_path(node, path), n, PRV_LANGS_MAX);
+        return prv_node_fail(node, PRV_AT_VALUE, PRV_ERR_VALUE,
+                             "%s has %zu languages; expected 1 to %d", prv_node_path(node, path), n,
+                             PRV_LANGS_MAX);
     }
     prv_str *langs = prv_compile_alloc(node->c, n, sizeof *langs);
     prv_str *texts = prv_compile_alloc(node->c, n, sizeof *texts);
@@ -137,7 +137,8 @@ bool prv_read_texts(const prv_node *node, prv_texts *out)
         return false;
     }
     n = 0;
-    json_object_foreach(node->value, key, value) {
+    json_object_foreach(node->value, key, value)
+    {
         prv_node member = prv_node_of(node, key, value);
         if (prv_node_ignored(key)) {
             continue;
@@ -166,16 +167,16 @@ bool prv_read_url(const prv_node *node, bool relative, prv_str *out)
     }
     bool absolute = strncmp(text, "https://", 8) == 0 || strncmp(text, "http://", 7) == 0;
     const char *rest = absolute ? strstr(text, "://") + 3 : text;
-    bool ok = absolute ? *rest != 0 && *rest != '/'
-                       : relative && text[0] == '/' && text[1] != '/';
+    bool ok = absolute ? *rest != 0 && *rest != '/' : relative && text[0] == '/' && text[1] != '/';
     ok = ok && strlen(text) <= 2048;
     for (const char *p = text; ok && *p != 0; p++) {
         ok = *p > 0x20 && *p < 0x7F && strchr("\"'<>\\^`{|}", *p) == NULL;
     }
     if (!ok) {
-        return bad(node, relative ? "a URL with https:// or a path that begins with one /, in ASCII "
-                                    "without spaces, quotes and brackets"
-                                  : "a URL with https://, in ASCII without spaces, quotes and brackets");
+        return bad(node, relative
+                             ? "a URL with https:// or a path that begins with one /, in ASCII "
+                               "without spaces, quotes and brackets"
+                             : "a URL with https://, in ASCII without spaces, quotes and brackets");
     }
     return prv_compile_copy(node->c, text, out);
 }
@@ -190,7 +191,8 @@ bool prv_read_version(const prv_node *node, prv_str *text, uint32_t *out)
     }
     *out = prv_version_parse((prv_str){s, strlen(s)});
     if (*out == 0) {
-        return bad(node, "a date of the calendar as YYYY-MM-DD, or YYYY-MM-DD.n with n from 1 to 255");
+        return bad(node,
+                   "a date of the calendar as YYYY-MM-DD, or YYYY-MM-DD.n with n from 1 to 255");
     }
     return text == NULL || prv_compile_copy(node->c, s, text);
 }
@@ -221,15 +223,17 @@ bool prv_read_since(const prv_node *object, uint32_t *out)
     }
     if (*out > policy->version) {
         version[prv_version_format(policy->version, version)] = 0;
-        return prv_node_fail(&node, PRV_AT_VALUE, PRV_ERR_VALUE,
-                             "%s is later than the policy's version %s, so no choice would ever count; "
-                             "expected that version or an earlier one",
-                             prv_node_path(&node, path), version);
+        return prv_node_fail(
+            &node, PRV_AT_VALUE, PRV_ERR_VALUE,
+            "%s is later than the policy's version %s, so no choice would ever count; "
+            "expected that version or an earlier one",
+            prv_node_path(&node, path), version);
     }
     return true;
 }
 
-bool prv_read_duration(const prv_node *node, int64_t low, int64_t high, const char *range, int64_t *out)
+bool prv_read_duration(const prv_node *node, int64_t low, int64_t high, const char *range,
+                       int64_t *out)
 {
     const char *s;
     if (!prv_read_string(node, &s)) {
@@ -278,8 +282,9 @@ bool prv_read_regions(const prv_node *node, const prv_region **out, size_t *n)
     }
     size_t count = json_array_size(node->value);
     if (count == 0 || count > PRV_REGIONS_MAX) {
-        return prv_node_fail(node, PRV_AT_VALUE, PRV_ERR_VALUE, "%s names %zu regions; expected 1 to %d",
-                             prv_node_path(node, path), count, PRV_REGIONS_MAX);
+        return prv_node_fail(node, PRV_AT_VALUE, PRV_ERR_VALUE,
+                             "%s names %zu regions; expected 1 to %d", prv_node_path(node, path),
+                             count, PRV_REGIONS_MAX);
     }
     prv_region *regions = prv_compile_alloc(node->c, count, sizeof *regions);
     if (regions == NULL) {
@@ -358,7 +363,8 @@ bool prv_read_hosts(const prv_node *node, const prv_str **out, size_t *n)
         if (!prv_compile_copy(node->c, text, &hosts[i])) {
             return false;
         }
-        for (char *p = (char *)hosts[i].p; *p != 0 && *p != '/'; p++) { /* hosts fold, paths do not */
+        for (char *p = (char *)hosts[i].p; *p != 0 && *p != '/';
+             p++) { /* hosts fold, paths do not */
             *p = *p >= 'A' && *p <= 'Z' ? (char)(*p | 0x20) : *p;
         }
     }

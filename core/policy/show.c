@@ -1,6 +1,6 @@
 /*
- * The policy in force as JSON. What it gives compiles again to the same decisions: the form is that of the file, less
- * comments, overridden strings and what is as by default.
+ * The policy in force as JSON. What it gives compiles again to the same decisions: the form is that
+ * of the file, less comments, overridden strings and what is as by default.
  */
 #include "compile.h"
 
@@ -12,7 +12,8 @@ static const char *const basis_names[] = {"contract",    "legal_obligation",    
 static const char *const listen_names[] = {"ignore", "deny", "yield"};
 static const char *const unknown_names[] = {"report", "allow", "deny"};
 
-/* Each put_* owns what it makes and gives false when memory is out; jansson takes NULL values as a failure. */
+/* Each put_* owns what it makes and gives false when memory is out; jansson takes NULL values as a
+ * failure. */
 static bool put(json_t *object, const char *key, json_t *value)
 {
     return json_object_set_new(object, key, value) == 0;
@@ -58,7 +59,8 @@ static bool put_duration(json_t *object, const char *key, int64_t seconds)
     while (seconds % units[i].seconds != 0) {
         i++;
     }
-    return put(object, key, json_sprintf("%lld%c", (long long)(seconds / units[i].seconds), units[i].unit));
+    return put(object, key,
+               json_sprintf("%lld%c", (long long)(seconds / units[i].seconds), units[i].unit));
 }
 
 static bool put_regions(json_t *object, const prv_region *regions, size_t n)
@@ -76,11 +78,12 @@ static bool put_regions(json_t *object, const prv_region *regions, size_t n)
 static bool show_identity(json_t *root, const prv_policy *policy)
 {
     json_t *o = json_object(), *authority;
-    bool ok = put(root, "policy", o) && put_str(o, "id", policy->id) &&
-              put_str(o, "version", policy->version_text) && put_str(o, "since", policy->since_text) &&
-              put_str(o, "effective", policy->effective) && put_str(o, "url", policy->url) &&
-              put_str(o, "controller", policy->controller) && put_str(o, "contact", policy->contact) &&
-              put_str(o, "storage_region", policy->storage_region);
+    bool ok =
+        put(root, "policy", o) && put_str(o, "id", policy->id) &&
+        put_str(o, "version", policy->version_text) && put_str(o, "since", policy->since_text) &&
+        put_str(o, "effective", policy->effective) && put_str(o, "url", policy->url) &&
+        put_str(o, "controller", policy->controller) && put_str(o, "contact", policy->contact) &&
+        put_str(o, "storage_region", policy->storage_region);
     if (!ok || policy->n_authority == 0) {
         return ok;
     }
@@ -119,7 +122,8 @@ static bool show_purposes(json_t *root, const prv_policy *policy)
 static bool show_vendor(json_t *vendors, const prv_policy *policy, const prv_vendor *v)
 {
     json_t *o = json_object(), *hosts;
-    bool ok = put(vendors, v->name.p, o) && put_str(o, "purpose", policy->purposes[v->purpose].name) &&
+    bool ok = put(vendors, v->name.p, o) &&
+              put_str(o, "purpose", policy->purposes[v->purpose].name) &&
               put_str(o, "title", v->title) && put_str(o, "location", v->location) &&
               put_str(o, "safeguard", v->safeguard) && put_flag(o, "off", v->off, true) &&
               (v->since == policy->since || put_version(o, "since", v->since)) &&
@@ -233,7 +237,8 @@ char *prv_policy_json(const prv_policy *policy)
     char *text = NULL;
     if (root != NULL && put(root, "schema", json_integer(1)) && show_identity(root, policy) &&
         show_purposes(root, policy) && show_vendors(root, policy) && show_cookies(root, policy) &&
-        show_jurisdictions(root, policy) && show_age(root, policy) && show_lifetimes(root, policy)) {
+        show_jurisdictions(root, policy) && show_age(root, policy) &&
+        show_lifetimes(root, policy)) {
         text = json_dumps(root, JSON_INDENT(2));
     }
     json_decref(root);

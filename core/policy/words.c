@@ -1,4 +1,5 @@
-/* Small forms that the whole core shares: versions, durations, hashes, reasons, texts by language. */
+/* Small forms that the whole core shares: versions, durations, hashes, reasons, texts by language.
+ */
 #include "compile.h"
 
 #include <string.h>
@@ -42,10 +43,10 @@ uint16_t prv_purpose_hash(prv_str name)
 prv_str prv_row_reason(unsigned row)
 {
     static const prv_str reasons[PRV_ROWS] = {
-        {"ok", 2},      {"off", 3},     {"basis", 5},   {"unavailable", 11}, {"anonymous", 9},
-        {"restricted", 10}, {"age", 3}, {"refused", 7}, {"gpc", 3},          {"dnt", 3},
-        {"manager", 7}, {"granted", 7}, {"manager", 7}, {"basis", 5},        {"default", 7},
-        {"none", 4}};
+        {"ok", 2},        {"off", 3},         {"basis", 5},   {"unavailable", 11},
+        {"anonymous", 9}, {"restricted", 10}, {"age", 3},     {"refused", 7},
+        {"gpc", 3},       {"dnt", 3},         {"manager", 7}, {"granted", 7},
+        {"manager", 7},   {"basis", 5},       {"default", 7}, {"none", 4}};
     return reasons[row < PRV_ROWS ? row : PRV_ROWS - 1];
 }
 
@@ -74,8 +75,8 @@ static unsigned month_days(unsigned y, unsigned m)
 uint32_t prv_version_parse(prv_str text)
 {
     unsigned y, m, d, n = 0;
-    if (text.n < 10 || text.n > 14 || text.p[4] != '-' || text.p[7] != '-' || !digits(text.p, 4, &y) ||
-        !digits(text.p + 5, 2, &m) || !digits(text.p + 8, 2, &d)) {
+    if (text.n < 10 || text.n > 14 || text.p[4] != '-' || text.p[7] != '-' ||
+        !digits(text.p, 4, &y) || !digits(text.p + 5, 2, &m) || !digits(text.p + 8, 2, &d)) {
         return 0;
     }
     if (y == 0 || m < 1 || m > 12 || d < 1 || d > month_days(y, m)) {
@@ -202,7 +203,8 @@ static bool same_fold(prv_str lang, prv_str tag, size_t n)
     return true;
 }
 
-/* The tag itself, then shorter and shorter ones; then any text whose tag is longer (en-gb for en). */
+/* The tag itself, then shorter and shorter ones; then any text whose tag is longer (en-gb for en).
+ */
 static long find_lang(const prv_texts *texts, prv_str tag)
 {
     for (size_t n = tag.n; n > 0;) {
