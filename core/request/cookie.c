@@ -1,11 +1,12 @@
 /*
  * The Cookie field: parsed in place, judged cookie by cookie, and edited only when something goes.
  *
- * Two Cookie lines reach httpd's modules on HTTP/1.1 as one field `a=1, b=2; a=3`. Nobody can tell any more whether
- * that was a cookie a of value `1, b=2` or two cookies. So each comma that may separate is taken as separating when
- * cookies are judged, and everything that stands behind a denied cookie in its `;`-piece goes with it, because it may
- * be that cookie's value. What stands before it stays, byte for byte: turning the comma into a `;` would let the value
- * of one cookie become another cookie, past the `__Host-` rules of browsers.
+ * Two Cookie lines reach httpd's modules on HTTP/1.1 as one field `a=1, b=2; a=3`. Nobody can tell
+ * any more whether that was a cookie a of value `1, b=2` or two cookies. So each comma that may
+ * separate is taken as separating when cookies are judged, and everything that stands behind a
+ * denied cookie in its `;`-piece goes with it, because it may be that cookie's value. What stands
+ * before it stays, byte for byte: turning the comma into a `;` would let the value of one cookie
+ * become another cookie, past the `__Host-` rules of browsers.
  */
 #include "cookie.h"
 
@@ -16,7 +17,8 @@ void prv_cookie_iter_init(prv_cookie_iter *it, prv_str field, bool comma_joined)
     *it = (prv_cookie_iter){.rest = field, .comma_joined = comma_joined};
 }
 
-/* Index of the first comma that may separate pairs: white space behind it, and a `=` later in the piece. */
+/* Index of the first comma that may separate pairs: white space behind it, and a `=` later in the
+ * piece. */
 static size_t comma_find(prv_str piece)
 {
     const char *equals = piece.n > 0 ? memrchr(piece.p, '=', piece.n) : NULL;

@@ -1,5 +1,6 @@
 /*
- * How one request cookie fares under the rules of a location: shared by editing, variables and expiry.
+ * How one request cookie fares under the rules of a location: shared by editing, variables and
+ * expiry.
  */
 #ifndef PRV_COOKIE_H
 #define PRV_COOKIE_H

@@ -121,8 +121,8 @@ static prv_str expiry_make(const prv_env *env, prv_str name, prv_str domain)
 }
 
 /*
- * Host-only for each cookie first, then from the shortest domain (where analytics scripts set theirs) to the longest,
- * so that a full answer has done the likely ones of all cookies.
+ * Host-only for each cookie first, then from the shortest domain (where analytics scripts set
+ * theirs) to the longest, so that a full answer has done the likely ones of all cookies.
  */
 size_t prv_expire_cookies(const prv_request *rq, const prv_decision *d, uint32_t mask, prv_str host,
                           prv_str *out, size_t cap)
@@ -162,7 +162,8 @@ size_t prv_expire_cookies(const prv_request *rq, const prv_decision *d, uint32_t
 
 /* ---- return paths */
 
-/* The segments of a path as a browser or a server behind us may come to see them: %-decoded, dots removed. */
+/* The segments of a path as a browser or a server behind us may come to see them: %-decoded, dots
+ * removed. */
 typedef struct path_shape {
     size_t depth;
     bool first_empty;

@@ -1,6 +1,6 @@
 /*
- * How a location that did not let a request pass answers it: navigations may be led somewhere, programs get a
- * problem document (RFC 9457), and nobody is sent round in a circle.
+ * How a location that did not let a request pass answers it: navigations may be led somewhere,
+ * programs get a problem document (RFC 9457), and nobody is sent round in a circle.
  */
 #include "cookie.h"
 #include "headers.h"
@@ -60,8 +60,9 @@ static void detail_put(prv_out *out, const problem *about)
         prv_out_put(out, PRV_STR("This needs your permission for the purpose "));
         json_put(out, about->purpose);
     } else if (about->age_min > 0) {
-        prv_out_put(out, about->under ? PRV_STR("This is not open to visitors under the age of ")
-                                      : PRV_STR("This needs to know that you have reached the age of "));
+        prv_out_put(out, about->under
+                             ? PRV_STR("This is not open to visitors under the age of ")
+                             : PRV_STR("This needs to know that you have reached the age of "));
         prv_out_number(out, about->age_min);
     } else {
         prv_out_put(out, PRV_STR("This is not open to you"));
@@ -143,7 +144,8 @@ static prv_str path_bare(prv_str path)
     return path;
 }
 
-/* Would following the redirect lead back to this gate? The root covers itself only, not the whole site. */
+/* Would following the redirect lead back to this gate? The root covers itself only, not the whole
+ * site. */
 static bool leads_back(prv_str uri, prv_str target)
 {
     prv_str asked = path_bare(path_of(uri));
@@ -184,7 +186,8 @@ static bool carries_own_cookie(const prv_request *rq)
     return false;
 }
 
-/* Somebody who comes from the age page and still has no cookie keeps none: asking again would never end. */
+/* Somebody who comes from the age page and still has no cookie keeps none: asking again would never
+ * end. */
 static bool keeps_no_cookie(const prv_request *rq, prv_str referer)
 {
     prv_str path = referer_path(referer);
@@ -211,9 +214,9 @@ void prv_out_encoded(prv_out *out, prv_str uri)
 }
 
 typedef struct redirect {
-    prv_str base;   /* home, or the whole target */
-    prv_str page;   /* behind base: `age`, or empty */
-    prv_str uri;    /* for return=; empty: none */
+    prv_str base; /* home, or the whole target */
+    prv_str page; /* behind base: `age`, or empty */
+    prv_str uri;  /* for return=; empty: none */
     bool no_cookie;
 } redirect;
 

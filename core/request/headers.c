@@ -6,14 +6,8 @@
 #include "view.h"
 
 static const prv_str vary_values[8] = {
-    {NULL, 0},
-    {"Cookie", 6},
-    {"Sec-GPC", 7},
-    {"Cookie, Sec-GPC", 15},
-    {"DNT", 3},
-    {"Cookie, DNT", 11},
-    {"Sec-GPC, DNT", 12},
-    {"Cookie, Sec-GPC, DNT", 20},
+    {NULL, 0},  {"Cookie", 6},       {"Sec-GPC", 7},       {"Cookie, Sec-GPC", 15},
+    {"DNT", 3}, {"Cookie, DNT", 11}, {"Sec-GPC, DNT", 12}, {"Cookie, Sec-GPC, DNT", 20},
 };
 
 prv_str prv_vary_value(unsigned bits)
@@ -64,8 +58,9 @@ void prv_out_number(prv_out *out, unsigned value)
 
 prv_str prv_age_word(prv_age_status age)
 {
-    static const prv_str words[] = {
-        [PRV_AGE_UNKNOWN] = {"unknown", 7}, [PRV_AGE_OK] = {"ok", 2}, [PRV_AGE_UNDER] = {"under", 5}};
+    static const prv_str words[] = {[PRV_AGE_UNKNOWN] = {"unknown", 7},
+                                    [PRV_AGE_OK] = {"ok", 2},
+                                    [PRV_AGE_UNDER] = {"under", 5}};
 
     return (size_t)age < sizeof(words) / sizeof(words[0]) ? words[age] : words[PRV_AGE_UNKNOWN];
 }

@@ -1,5 +1,6 @@
 /*
- * One Set-Cookie field of an answer (RFC 6265 5.2, read as browsers do): kept or dropped, never rewritten.
+ * One Set-Cookie field of an answer (RFC 6265 5.2, read as browsers do): kept or dropped, never
+ * rewritten.
  */
 #include "cookie.h"
 
@@ -72,7 +73,8 @@ static int month_find(prv_str token)
     return -1;
 }
 
-/* RFC 6265 5.1.1: each token is the first thing of these that it can be and that was not found before. */
+/* RFC 6265 5.1.1: each token is the first thing of these that it can be and that was not found
+ * before. */
 static void date_token(cookie_date *date, prv_str token)
 {
     size_t used;
@@ -145,7 +147,8 @@ static bool max_age_over(prv_str value)
     return negative || zero;
 }
 
-/* Does this field take a cookie away? The last attribute of a name counts, Max-Age before Expires. */
+/* Does this field take a cookie away? The last attribute of a name counts, Max-Age before Expires.
+ */
 static bool deletion(prv_str attributes, int64_t now)
 {
     bool has_max_age = false;

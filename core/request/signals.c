@@ -1,13 +1,13 @@
 /*
- * What a browser says before anybody asked: Sec-GPC, DNT, and whether this is a navigation. And the names that only
- * this server may say.
+ * What a browser says before anybody asked: Sec-GPC, DNT, and whether this is a navigation. And the
+ * names that only this server may say.
  */
 #include "request.h"
 
 #include "view.h"
 
-/* Members of a list field are looked at one by one: httpd joins repeated fields with a comma, and one that is on
- * must not hide behind one that is off. */
+/* Members of a list field are looked at one by one: httpd joins repeated fields with a comma, and
+ * one that is on must not hide behind one that is off. */
 static bool list_has(prv_str field, bool (*on)(prv_str member))
 {
     prv_str member;

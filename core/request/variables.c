@@ -4,15 +4,22 @@
 #include "cookie.h"
 #include "headers.h"
 
-#define NAMES_MAX 1024 /* bytes of `removed` and `unknown`: a log line stays a line */
+#define NAMES_MAX 1024      /* bytes of `removed` and `unknown`: a log line stays a line */
+#define NAME_MAX_LOGGED 128 /* bytes of one name: a long one must not push all others out */
 
 const prv_str prv_var_names[PRV_VAR_COUNT] = {
-    [PRV_VAR_PURPOSES] = {"purposes", 8}, [PRV_VAR_DENIED] = {"denied", 6},
-    [PRV_VAR_REASON] = {"reason", 6},     [PRV_VAR_VARIANT] = {"variant", 7},
-    [PRV_VAR_ID] = {"id", 2},             [PRV_VAR_AGE] = {"age", 3},
-    [PRV_VAR_SIGNALS] = {"signals", 7},   [PRV_VAR_REGION] = {"region", 6},
-    [PRV_VAR_STATE] = {"state", 5},       [PRV_VAR_REMOVED] = {"removed", 7},
-    [PRV_VAR_UNKNOWN] = {"unknown", 7},   [PRV_VAR_ADDR] = {"addr", 4},
+    [PRV_VAR_PURPOSES] = {"purposes", 8},
+    [PRV_VAR_DENIED] = {"denied", 6},
+    [PRV_VAR_REASON] = {"reason", 6},
+    [PRV_VAR_VARIANT] = {"variant", 7},
+    [PRV_VAR_ID] = {"id", 2},
+    [PRV_VAR_AGE] = {"age", 3},
+    [PRV_VAR_SIGNALS] = {"signals", 7},
+    [PRV_VAR_REGION] = {"region", 6},
+    [PRV_VAR_STATE] = {"state", 5},
+    [PRV_VAR_REMOVED] = {"removed", 7},
+    [PRV_VAR_UNKNOWN] = {"unknown", 7},
+    [PRV_VAR_ADDR] = {"addr", 4},
     [PRV_VAR_REQUEST_URI] = {"request_uri", 11},
 };
 
@@ -188,10 +195,12 @@ static bool list_holds(const name_list *list, prv_str name)
     return false;
 }
 
-/* A name as it may stand in a log: what is no token character becomes `_`, a nameless cookie is `_` too. */
+/* A name as it may stand in a log: what is no token character becomes `_`, a nameless cookie is `_`
+ * too. */
 static void list_add(name_list *list, prv_str name)
 {
     size_t at = list->n > 0 ? list->n + 1 : 0;
+    name.n = name.n < NAME_MAX_LOGGED ? name.n : NAME_MAX_LOGGED;
     size_t n = name.n > 0 ? name.n : 1;
 
     if (n > NAMES_MAX - at || at >= NAMES_MAX) {
@@ -277,12 +286,9 @@ static bool parameter_is(prv_str raw, prv_str name)
     size_t at = 0;
 
     for (size_t i = 0; i < raw.n; at++) {
-        char c = raw.p[i] == '+' ? ' ' : '\0';
-        if (c == '\0') {
-            c = (char)prv_view_decode(raw, &i);
-        } else {
-            i++;
-        }
+        bool plus = raw.p[i] == '+';
+        char c = (char)prv_view_decode(raw, &i);
+        c = plus ? ' ' : c;
         if (at >= name.n || prv_view_lower(c) != prv_view_lower(name.p[at])) {
             return false;
         }
@@ -345,12 +351,18 @@ static prv_str var_request_uri(const prv_var_input *in)
 prv_str prv_variable(prv_var var, const prv_var_input *in)
 {
     static prv_str (*const values[PRV_VAR_COUNT])(const prv_var_input *in) = {
-        [PRV_VAR_PURPOSES] = var_purposes, [PRV_VAR_DENIED] = var_denied,
-        [PRV_VAR_REASON] = var_reason,     [PRV_VAR_VARIANT] = var_variant,
-        [PRV_VAR_ID] = var_id,             [PRV_VAR_AGE] = var_age,
-        [PRV_VAR_SIGNALS] = var_signals,   [PRV_VAR_REGION] = var_region,
-        [PRV_VAR_STATE] = var_state,       [PRV_VAR_REMOVED] = var_removed,
-        [PRV_VAR_UNKNOWN] = var_unknown,   [PRV_VAR_ADDR] = var_addr,
+        [PRV_VAR_PURPOSES] = var_purposes,
+        [PRV_VAR_DENIED] = var_denied,
+        [PRV_VAR_REASON] = var_reason,
+        [PRV_VAR_VARIANT] = var_variant,
+        [PRV_VAR_ID] = var_id,
+        [PRV_VAR_AGE] = var_age,
+        [PRV_VAR_SIGNALS] = var_signals,
+        [PRV_VAR_REGION] = var_region,
+        [PRV_VAR_STATE] = var_state,
+        [PRV_VAR_REMOVED] = var_removed,
+        [PRV_VAR_UNKNOWN] = var_unknown,
+        [PRV_VAR_ADDR] = var_addr,
         [PRV_VAR_REQUEST_URI] = var_request_uri,
     };
 

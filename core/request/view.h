@@ -1,6 +1,6 @@
 /*
- * Small helpers on string views and bounded output, for the files of this folder. Nothing here allocates but
- * prv_out_open().
+ * Small helpers on string views and bounded output, for the files of this folder. Nothing here
+ * allocates but prv_out_open().
  */
 #ifndef PRV_VIEW_H
 #define PRV_VIEW_H
@@ -120,7 +120,8 @@ static inline int prv_char_hex(char c)
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-/* The byte that stands at s.p[*i], %-decoded once; *i moves behind it. A `%` that starts no escape is itself. */
+/* The byte that stands at s.p[*i], %-decoded once; *i moves behind it. A `%` that starts no escape
+ * is itself. */
 static inline unsigned char prv_view_decode(prv_str s, size_t *i)
 {
     char c = s.p[*i];
@@ -137,7 +138,8 @@ static inline unsigned char prv_view_decode(prv_str s, size_t *i)
     return (unsigned char)c;
 }
 
-/* Output of bounded length. With p == NULL it only counts, so that one function measures and writes. */
+/* Output of bounded length. With p == NULL it only counts, so that one function measures and
+ * writes. */
 typedef struct prv_out {
     char *p;
     size_t n;
