@@ -48,7 +48,7 @@ typedef struct prv_record_kept {
 /*
  * Reads a reply for `id` of `policy`. A grant counts only if it stands in `granted` and in a `proof` that verifies; `ok` and
  * `parental` ages only if `age_proof` verifies (else only `under` counts, durable). Unreadable fields, a missing or
- * foreign id: UNREADABLE, *out then holds under, restricted, refused only. *no_ttl: a hand-made record
+ * foreign id: UNREADABLE, *out then holds under, restricted, refused only, and seq where that is readable. *no_ttl: a hand-made record
  * (no `expires`). kept may be NULL. env may be NULL (then nothing is logged or kept).
  */
 prv_record_status prv_record_read(const prv_policy *policy, const prv_keyring *keys, prv_str id, const prv_reply *reply,
@@ -59,6 +59,10 @@ typedef struct prv_record_meta {
     prv_region region;
     prv_str change;         /* PRV_ID_LEN random characters, the same for a retry */
     prv_record_kept kept;
+    /* Fields that this change was not asked to touch are left as they are in the store, so that an operator's edit made
+     * since the record was read is not undone. method empty: method and region are left, too. */
+    bool leave_age;
+    bool leave_restricted;
 } prv_record_meta;
 /*
  * Fills *op (PRV_OP_CHANGE, layout in core/redis/script.h) that writes `next` (next->seq is the new one) over a
