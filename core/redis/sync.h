@@ -10,6 +10,7 @@ void prv_sync_close(prv_sync *sync);
 /* Carries out an op as the asynchronous client would. The reply lives until the next call. */
 void prv_sync_op(prv_sync *sync, const prv_op *op, prv_reply *reply);
 /* SCAN step: *cursor starts as 0 and is 0 again at the end; keys live until the next call. */
-prv_code prv_sync_scan(prv_sync *sync, prv_str pattern, uint64_t *cursor, const prv_str **keys, size_t *n, prv_error *err);
+prv_code prv_sync_scan(prv_sync *sync, prv_str pattern, uint64_t *cursor, const prv_str **keys,
+                       size_t *n, prv_error *err);
 
 #endif

@@ -1,0 +1,281 @@
+/* `privacy_store` and its password file. Messages never show the URL: it may hold what should not
+ * be in it. */
+#include "client.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define FORMS "redis://[user@]host[:port][/db] or redis+unix:///path[?db=n]"
+#define DB_MAX 65535u /* Redis has 16 unless told otherwise */
+#define HOST_MAX 255
+
+__attribute__((format(printf, 3, 4))) static prv_code refuse(prv_error *err, prv_code code,
+                                                             const char *form, ...)
+{
+    if (err != NULL) {
+        va_list ap;
+        va_start(ap, form);
+        vsnprintf(err->text, sizeof err->text, form, ap);
+        va_end(ap);
+        err->code = code;
+        err->line = err->column = 0;
+    }
+    return code;
+}
+
+static bool str_starts(prv_str s, const char *with, prv_str *rest)
+{
+    size_t n = strlen(with);
+    if (s.n < n || memcmp(s.p, with, n) != 0)
+        return false;
+    *rest = (prv_str){s.p + n, s.n - n};
+    return true;
+}
+
+/* Splits `s` at the first `c`: false, and all of it in *left, if there is none. */
+static bool str_cut(prv_str s, char c, prv_str *left, prv_str *right)
+{
+    const char *at = s.n > 0 ? memchr(s.p, c, s.n) : NULL;
+    *left = s;
+    *right = PRV_NONE;
+    if (at == NULL)
+        return false;
+    *left = (prv_str){s.p, (size_t)(at - s.p)};
+    *right = (prv_str){at + 1, s.n - left->n - 1};
+    return true;
+}
+
+static bool str_number(prv_str s, unsigned max, unsigned *out)
+{
+    unsigned n = 0;
+    if (s.n == 0 || s.n > 5)
+        return false;
+    for (size_t i = 0; i < s.n; i++) {
+        if (s.p[i] < '0' || s.p[i] > '9')
+            return false;
+        n = n * 10 + (unsigned)(s.p[i] - '0');
+    }
+    *out = n;
+    return n <= max;
+}
+
+static bool str_put(prv_str s, char *out, size_t cap)
+{
+    if (s.n >= cap || (s.n > 0 && memchr(s.p, '\0', s.n) != NULL))
+        return false;
+    if (s.n > 0)
+        memcpy(out, s.p, s.n);
+    out[s.n] = '\0';
+    return true;
+}
+
+/* `user@` at the front of *rest. */
+static prv_code parse_user(prv_str *rest, prv_store_conf *conf, prv_error *err)
+{
+    const char *at = rest->n > 0 ? memrchr(rest->p, '@', rest->n) : NULL;
+    if (at == NULL)
+        return PRV_OK;
+    prv_str user = {rest->p, (size_t)(at - rest->p)};
+    *rest = (prv_str){at + 1, rest->n - user.n - 1};
+    if (user.n > 0 && memchr(user.p, ':', user.n) != NULL)
+        return refuse(err, PRV_ERR_VALUE,
+                      "a password does not belong into privacy_store; put it into a file that only "
+                      "its owner may read and name that with privacy_store_password_file");
+    for (size_t i = 0; i < user.n; i++) {
+        if (user.p[i] <= ' ' || user.p[i] >= 127 || strchr("@/%?#", user.p[i]) != NULL)
+            return refuse(err, PRV_ERR_SYNTAX,
+                          "the user in privacy_store has a character that is not allowed there");
+    }
+    if (user.n == 0 || !str_put(user, conf->user, sizeof conf->user))
+        return refuse(err, PRV_ERR_SYNTAX, "the user in privacy_store must have 1 to %d characters",
+                      PRV_STORE_NAME_MAX);
+    conf->auth = true;
+    return PRV_OK;
+}
+
+static prv_code resolve(const char *host, prv_store_conf *conf, prv_error *err)
+{
+    struct addrinfo *list = NULL;
+    const struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
+    int rc = getaddrinfo(host, NULL, &hints, &list);
+    if (rc != 0)
+        return refuse(err, PRV_ERR_VALUE, "host `%s` of privacy_store cannot be resolved: %s", host,
+                      gai_strerror(rc));
+    for (struct addrinfo *a = list; a != NULL && conf->n_addrs < PRV_STORE_ADDRS; a = a->ai_next) {
+        if (getnameinfo(a->ai_addr, a->ai_addrlen, conf->addrs[conf->n_addrs], PRV_STORE_ADDR_MAX,
+                        NULL, 0, NI_NUMERICHOST) == 0)
+            conf->n_addrs++;
+    }
+    freeaddrinfo(list);
+    return conf->n_addrs > 0
+               ? PRV_OK
+               : refuse(err, PRV_ERR_VALUE, "host `%s` of privacy_store has no address", host);
+}
+
+/* `host`, `host:port` or `[v6]:port` */
+static bool split_host(prv_str authority, prv_str *host, prv_str *port, bool *has_port)
+{
+    if (authority.n > 0 && authority.p[0] == '[') {
+        prv_str rest;
+        if (!str_cut(authority, ']', host, &rest) || (rest.n > 0 && rest.p[0] != ':'))
+            return false;
+        *host = (prv_str){host->p + 1, host->n - 1};
+        *has_port = rest.n > 0;
+        *port = rest.n > 0 ? (prv_str){rest.p + 1, rest.n - 1} : PRV_NONE;
+        return true;
+    }
+    *has_port = str_cut(authority, ':', host, port);
+    return *has_port == false || memchr(port->p, ':', port->n) == NULL;
+}
+
+static prv_code parse_tcp(prv_str rest, prv_store_conf *conf, prv_error *err)
+{
+    prv_code rc = parse_user(&rest, conf, err);
+    if (rc != PRV_OK)
+        return rc;
+    prv_str authority, db, host, port;
+    bool has_port = false;
+    unsigned number = 6379;
+    char name[HOST_MAX + 1];
+    if (str_cut(rest, '/', &authority, &db) && db.n > 0 && !str_number(db, DB_MAX, &conf->db))
+        return refuse(err, PRV_ERR_SYNTAX,
+                      "the database in privacy_store must be a number from 0 to %u", DB_MAX);
+    if (!split_host(authority, &host, &port, &has_port) || host.n == 0 ||
+        !str_put(host, name, sizeof name) || strpbrk(name, "?#%@ ,") != NULL)
+        return refuse(err, PRV_ERR_SYNTAX, "privacy_store must have the form " FORMS);
+    if (has_port && (!str_number(port, 65535, &number) || number == 0))
+        return refuse(err, PRV_ERR_SYNTAX,
+                      "the port in privacy_store must be a number from 1 to 65535");
+    conf->port = (int)number;
+    bool v6 = strchr(name, ':') != NULL;
+    snprintf(conf->label, sizeof conf->label, v6 ? "[%s]:%u" : "%s:%u", name, number);
+    return resolve(name, conf, err);
+}
+
+static prv_code parse_unix(prv_str rest, prv_store_conf *conf, prv_error *err)
+{
+    prv_str path, query, db;
+    bool has_query = str_cut(rest, '?', &path, &query);
+    prv_str after = path;
+    if (path.n > 0 && path.p[0] != '/') {
+        prv_code rc = parse_user(&after, conf, err);
+        if (rc != PRV_OK)
+            return rc;
+    }
+    if (has_query && (!str_starts(query, "db=", &db) || !str_number(db, DB_MAX, &conf->db)))
+        return refuse(err, PRV_ERR_SYNTAX,
+                      "behind `?` in privacy_store only db=n with n from 0 to %u is known", DB_MAX);
+    if (after.n < 2 || after.p[0] != '/')
+        return refuse(err, PRV_ERR_SYNTAX,
+                      "the socket in privacy_store must be an absolute path: redis+unix:///path");
+    if (!str_put(after, conf->path, sizeof conf->path))
+        return refuse(err, PRV_ERR_VALUE,
+                      "the path of the socket in privacy_store is longer than %d bytes",
+                      PRV_STORE_PATH_MAX - 1);
+    snprintf(conf->label, sizeof conf->label, "%s", conf->path);
+    return PRV_OK;
+}
+
+static prv_code parse_url(prv_str url, prv_store_conf *conf, prv_error *err)
+{
+    static const struct {
+        const char *scheme;
+        const char *what;
+    } later[] = {
+        {"rediss://", "TLS (rediss://)"},
+        {"redis+sentinel://", "Sentinel (redis+sentinel://)"},
+        {"redis+cluster://", "Cluster (redis+cluster://)"},
+    };
+    prv_str rest;
+    for (size_t i = 0; i < sizeof later / sizeof *later; i++) {
+        if (str_starts(url, later[i].scheme, &rest))
+            return refuse(err, PRV_ERR_UNSUPPORTED,
+                          "privacy_store: %s is not supported in this version", later[i].what);
+    }
+    if (str_starts(url, "redis://", &rest))
+        return parse_tcp(rest, conf, err);
+    if (str_starts(url, "redis+unix://", &rest))
+        return parse_unix(rest, conf, err);
+    return refuse(err, PRV_ERR_SYNTAX, "privacy_store must be off, " FORMS);
+}
+
+static prv_code read_first_line(int fd, const char *path, prv_store_conf *conf, prv_error *err)
+{
+    struct stat st;
+    if (fstat(fd, &st) != 0)
+        return refuse(err, PRV_ERR_IO, "%s: %s", path, strerror(errno));
+    if (!S_ISREG(st.st_mode))
+        return refuse(err, PRV_ERR_VALUE, "%s: the password file is not a regular file", path);
+    if ((st.st_mode & 077) != 0)
+        return refuse(err, PRV_ERR_VALUE,
+                      "%s: the password file may be read or written by others than its owner; run "
+                      "chmod 600 on it",
+                      path);
+    if (st.st_size > PRV_STORE_PASSWORD_MAX)
+        return refuse(err, PRV_ERR_VALUE, "%s: the password file is longer than %d bytes", path,
+                      PRV_STORE_PASSWORD_MAX);
+    ssize_t n = read(fd, conf->password, PRV_STORE_PASSWORD_MAX);
+    if (n < 0)
+        return refuse(err, PRV_ERR_IO, "%s: %s", path, strerror(errno));
+    conf->password[n] = '\0';
+    if (strlen(conf->password) != (size_t)n)
+        return refuse(err, PRV_ERR_SYNTAX, "%s: the password file holds a NUL byte", path);
+    conf->password[strcspn(conf->password, "\r\n")] = '\0';
+    if (conf->password[0] == '\0')
+        return refuse(err, PRV_ERR_VALUE, "%s: the first line of the password file is empty", path);
+    conf->auth = true;
+    return PRV_OK;
+}
+
+static prv_code read_password(const char *path, prv_store_conf *conf, prv_error *err)
+{
+    if (path == NULL || path[0] == '\0')
+        return PRV_OK;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0)
+        return refuse(err, PRV_ERR_IO, "%s: %s", path, strerror(errno));
+    prv_code rc = read_first_line(fd, path, conf, err);
+    close(fd);
+    return rc;
+}
+
+prv_code prv_store_conf_parse(prv_str url, const char *password_file, uint32_t timeout_ms,
+                              prv_str prefix, prv_store_conf **out, prv_error *err)
+{
+    *out = NULL;
+    if (url.n == 3 && memcmp(url.p, "off", 3) == 0)
+        return PRV_OK;
+    if (timeout_ms < 1 || timeout_ms > 60000)
+        return refuse(err, PRV_ERR_VALUE, "privacy_store_timeout must be 1ms to 60s");
+    prv_store_conf *conf = calloc(1, sizeof *conf);
+    if (conf == NULL)
+        return refuse(err, PRV_ERR_NOMEM, "no memory for privacy_store");
+    conf->timeout_ms = timeout_ms;
+    prv_code rc =
+        str_put(prefix, conf->prefix, sizeof conf->prefix)
+            ? parse_url(url, conf, err)
+            : refuse(err, PRV_ERR_VALUE, "privacy_store_prefix must have at most %d characters",
+                     PRV_STORE_NAME_MAX);
+    if (rc == PRV_OK)
+        rc = read_password(password_file, conf, err);
+    if (rc != PRV_OK) {
+        prv_store_conf_free(conf);
+        return rc;
+    }
+    *out = conf;
+    return PRV_OK;
+}
+
+void prv_store_conf_free(prv_store_conf *conf)
+{
+    if (conf == NULL)
+        return;
+    explicit_bzero(conf, sizeof *conf);
+    free(conf);
+}

@@ -1,0 +1,445 @@
+/* The store as its users see it: submit, cancel, deadlines, shared reads. */
+#include "store.h"
+
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SAY_AGAIN_MS 1000 /* a flapping Redis is one line a second */
+
+int64_t prv_store_now(const prv_store *s)
+{
+    return s->loop.now_ms(s->loop.ctx);
+}
+
+void prv_store_say(const prv_store *s, prv_level level, const char *form, ...)
+{
+    char line[512];
+    va_list ap;
+    if (s->loop.log == NULL)
+        return;
+    va_start(ap, form);
+    int n = vsnprintf(line, sizeof line, form, ap);
+    va_end(ap);
+    if (n > 0)
+        s->loop.log(s->loop.ctx, level,
+                    (prv_str){line, (size_t)n < sizeof line ? (size_t)n : sizeof line - 1});
+}
+
+void prv_store_lost(prv_store *s, const char *why)
+{
+    int64_t now = prv_store_now(s);
+    prv_cell_report(s->cell, false, now);
+    s->probing = false;
+    s->lost = true;
+    if (!s->lost_said && now - s->lost_said_ms >= SAY_AGAIN_MS) {
+        s->lost_said = true;
+        s->lost_said_ms = now;
+        prv_store_say(s, PRV_LOG_WARN, "Redis at %s %s; deciding without it until it answers again",
+                      s->conf->label, why);
+    }
+}
+
+void prv_store_regained(prv_store *s)
+{
+    int64_t now = prv_store_now(s);
+    prv_cell_report(s->cell, true, now);
+    s->probing = false;
+    s->lost = false;
+    if (s->lost_said) {
+        s->lost_said = false;
+        prv_store_say(s, PRV_LOG_NOTICE, "Redis at %s answers again", s->conf->label);
+    }
+    prv_queue_wake(s, now);
+}
+
+/* ---- lists */
+
+void prv_cmds_add(prv_cmds *list, prv_cmd *cmd)
+{
+    cmd->next = NULL;
+    if (list->tail != NULL)
+        list->tail->next = cmd;
+    else
+        list->head = cmd;
+    list->tail = cmd;
+}
+
+prv_cmd *prv_cmds_take(prv_cmds *list)
+{
+    prv_cmd *cmd = list->head;
+    if (cmd != NULL) {
+        list->head = cmd->next;
+        if (list->head == NULL)
+            list->tail = NULL;
+        cmd->next = NULL;
+    }
+    return cmd;
+}
+
+void prv_cmds_append(prv_cmds *list, prv_cmds *more)
+{
+    if (more->head == NULL)
+        return;
+    if (list->tail != NULL)
+        list->tail->next = more->head;
+    else
+        list->head = more->head;
+    list->tail = more->tail;
+    *more = (prv_cmds){NULL, NULL};
+}
+
+static void wait_unlink(prv_wait *w)
+{
+    prv_store *s = w->store;
+    *(w->deadline_prev ? &w->deadline_prev->deadline_next : &s->deadline_head) = w->deadline_next;
+    *(w->deadline_next ? &w->deadline_next->deadline_prev : &s->deadline_tail) = w->deadline_prev;
+    *(w->prev ? &w->prev->next : &w->cmd->first) = w->next;
+    if (w->next != NULL)
+        w->next->prev = w->prev;
+}
+
+static void wait_link(prv_store *s, prv_cmd *cmd, prv_wait *w)
+{
+    w->store = s;
+    w->cmd = cmd;
+    w->prev = NULL;
+    w->next = cmd->first;
+    if (w->next != NULL)
+        w->next->prev = w;
+    cmd->first = w;
+    w->deadline_next = NULL;
+    w->deadline_prev = s->deadline_tail;
+    *(w->deadline_prev ? &w->deadline_prev->deadline_next : &s->deadline_head) = w;
+    s->deadline_tail = w;
+}
+
+/* ---- reads that can be joined */
+
+static prv_cmd **bucket_of(prv_store *s, uint64_t hash)
+{
+    return &s->bucket[hash % PRV_BUCKETS];
+}
+
+static void cmd_close(prv_store *s, prv_cmd *cmd)
+{
+    if (!cmd->joinable)
+        return;
+    cmd->joinable = false;
+    for (prv_cmd **at = bucket_of(s, cmd->hash); *at != NULL; at = &(*at)->chain) {
+        if (*at == cmd) {
+            *at = cmd->chain;
+            return;
+        }
+    }
+}
+
+static prv_cmd *cmd_find(prv_store *s, prv_str key, uint64_t hash)
+{
+    for (prv_cmd *cmd = *bucket_of(s, hash); cmd != NULL; cmd = cmd->chain) {
+        if (cmd->hash == hash && cmd->op->key.n == key.n &&
+            memcmp(cmd->op->key.p, key.p, key.n) == 0)
+            return cmd;
+    }
+    return NULL;
+}
+
+prv_cmd *prv_cmd_new(prv_store *s, prv_cmd_kind kind)
+{
+    bool room = kind != PRV_CMD_OP || s->n_cmds < PRV_COMMANDS_MAX;
+    prv_cmd *cmd = room ? calloc(1, sizeof *cmd) : NULL;
+    if (cmd != NULL) {
+        cmd->kind = kind;
+        s->n_cmds++;
+    }
+    return cmd;
+}
+
+void prv_cmd_free(prv_store *s, prv_cmd *cmd)
+{
+    cmd_close(s, cmd);
+    if (cmd->reply != NULL)
+        freeReplyObject(cmd->reply);
+    free(cmd->op);
+    free(cmd);
+    s->n_cmds--;
+}
+
+/* A command for op: a read under way, or a new one. A read that was sent before a write to its key
+ * was submitted may carry what stood there before, so a write ends the joining; and what hangs is
+ * not joined either. */
+static prv_cmd *cmd_for(prv_store *s, const prv_op *op, int64_t now)
+{
+    uint64_t hash = prv_fnv64(PRV_FNV64_SEED, op->key);
+    prv_cmd *known = cmd_find(s, op->key, hash);
+    if (known != NULL) {
+        bool stale = known->sent_ms != 0 && now - known->sent_ms >= s->conf->timeout_ms;
+        if (op->kind == PRV_OP_READ && !stale) {
+            known->dropped = false;
+            return known;
+        }
+        cmd_close(s, known);
+    }
+    prv_cmd *cmd = prv_cmd_new(s, PRV_CMD_OP);
+    if (cmd == NULL)
+        return NULL;
+    cmd->op = prv_op_copy(op);
+    cmd->hash = hash;
+    if (cmd->op == NULL) {
+        prv_cmd_free(s, cmd);
+        return NULL;
+    }
+    if (op->kind == PRV_OP_READ) {
+        cmd->joinable = true;
+        cmd->chain = *bucket_of(s, hash);
+        *bucket_of(s, hash) = cmd;
+    }
+    prv_cmds_add(&s->pending, cmd);
+    return cmd;
+}
+
+/* ---- delivery */
+
+/* An answer that is an error: one line when it begins and one when it ends, for reads and for
+ * writes. */
+static void note_refusal(prv_store *s, const prv_cmd *cmd, const prv_reply *reply)
+{
+    bool writes = cmd->op->kind != PRV_OP_READ;
+    bool failed = reply->status == PRV_REPLY_UNAVAILABLE;
+    if (cmd->reply == NULL || s->refused[writes] == failed)
+        return;
+    s->refused[writes] = failed;
+    if (failed)
+        prv_store_say(s, PRV_LOG_WARN, "Redis at %s %s; %s", s->conf->label,
+                      prv_answer_trouble(cmd->reply),
+                      writes ? "choices are not stored" : "records are not read");
+    else
+        prv_store_say(s, PRV_LOG_NOTICE, "Redis at %s %s again", s->conf->label,
+                      writes ? "takes choices" : "gives records");
+}
+
+void prv_cmd_deliver(prv_store *s, prv_cmd *cmd)
+{
+    prv_str pairs[PRV_PAIRS_MAX];
+    prv_reply reply;
+    if (prv_answer_noscript(cmd->reply) && !cmd->eval && cmd->first != NULL) {
+        freeReplyObject(cmd->reply);
+        cmd->reply = NULL;
+        cmd->eval = true;
+        cmd->sent_ms = 0;
+        prv_cmds_add(&s->pending, cmd);
+        return;
+    }
+    cmd_close(s, cmd);
+    prv_answer_read(cmd->op, cmd->reply, &reply, pairs);
+    note_refusal(s, cmd, &reply);
+    prv_store_enter(s);
+    for (prv_wait *w = cmd->first; w != NULL; w = cmd->first) {
+        prv_done done = w->done;
+        void *arg = w->arg;
+        wait_unlink(w);
+        free(w);
+        done(arg, &reply);
+    }
+    prv_cmd_free(s, cmd);
+    prv_store_leave(s);
+}
+
+void prv_cmds_fail(prv_store *s, prv_cmds *list)
+{
+    for (prv_cmd *cmd = prv_cmds_take(list); cmd != NULL; cmd = prv_cmds_take(list)) {
+        if (cmd->kind != PRV_CMD_OP) {
+            prv_cmd_free(s, cmd);
+            continue;
+        }
+        if (cmd->reply != NULL) {
+            freeReplyObject(cmd->reply);
+            cmd->reply = NULL;
+        }
+        prv_cmd_deliver(s, cmd);
+    }
+}
+
+/* ---- the turn */
+
+static bool store_wanted(const prv_store *s, int64_t now)
+{
+    return now - s->asked_ms < PRV_DEMAND_MS || s->queue.n > 0;
+}
+
+static int64_t store_next(const prv_store *s, int64_t now)
+{
+    int64_t at = INT64_MAX;
+    int64_t due = prv_cell_due(s->cell);
+    bool ready = s->link == PRV_LINK_DOWN || s->link == PRV_LINK_UP;
+    if (ready && (s->pending.head != NULL || s->probe))
+        return now;
+    if (s->deadline_head != NULL)
+        at = s->deadline_head->deadline;
+    if (!ready && s->link_deadline < at)
+        at = s->link_deadline;
+    if (s->link == PRV_LINK_UP && s->sent.head != NULL && s->link_deadline < at)
+        at = s->link_deadline;
+    if (due != 0 && due < at && store_wanted(s, now))
+        at = due;
+    return s->queue.next_ms < at ? s->queue.next_ms : at;
+}
+
+static void store_arm(prv_store *s)
+{
+    int64_t now = prv_store_now(s);
+    int64_t at = store_next(s, now);
+    if (at == s->armed)
+        return;
+    if (s->armed != INT64_MAX)
+        s->loop.timer_clear(s->timer);
+    s->armed = at;
+    if (at != INT64_MAX)
+        s->loop.timer_set(s->timer, at > now ? (uint32_t)(at - now) : 0);
+}
+
+static void expire_waits(prv_store *s, int64_t now)
+{
+    const prv_reply none = {.status = PRV_REPLY_UNAVAILABLE};
+    bool any = false;
+    for (prv_wait *w = s->deadline_head; w != NULL && w->deadline <= now; w = s->deadline_head) {
+        prv_done done = w->done;
+        void *arg = w->arg;
+        prv_cmd *cmd = w->cmd;
+        wait_unlink(w);
+        free(w);
+        if (cmd->first == NULL)
+            cmd->dropped = true;
+        if (!any) {
+            char why[64];
+            snprintf(why, sizeof why, "does not answer within %u ms",
+                     (unsigned)s->conf->timeout_ms);
+            prv_store_lost(s, why);
+            any = true;
+        }
+        done(arg, &none);
+    }
+}
+
+static void store_turn(void *arg)
+{
+    prv_store *s = arg;
+    s->armed = INT64_MAX;
+    prv_store_enter(s);
+    int64_t now = prv_store_now(s);
+    if (s->link == PRV_LINK_UP && s->deadline_head != NULL && s->deadline_head->deadline <= now)
+        prv_link_read(s); /* if we were late ourselves, the replies are there */
+    expire_waits(s, now);
+    if (!s->closing)
+        prv_link_check(s, now);
+    if (!s->closing)
+        prv_queue_run(s, now);
+    if (!s->closing && store_wanted(s, now) && prv_cell_ask(s->cell, now) == PRV_BREAKER_PROBE)
+        s->probe = true;
+    if (!s->closing)
+        prv_link_flush(s);
+    prv_store_leave(s);
+}
+
+void prv_store_enter(prv_store *s)
+{
+    s->depth++;
+}
+
+static void store_free(prv_store *s)
+{
+    if (s->timer != NULL)
+        s->loop.timer_close(s->timer);
+    free(s);
+}
+
+void prv_store_leave(prv_store *s)
+{
+    if (--s->depth > 0)
+        return;
+    if (s->closing)
+        store_free(s);
+    else
+        store_arm(s);
+}
+
+/* ---- what privacy.h promises */
+
+prv_store *prv_store_open(const prv_store_conf *conf, const prv_loop *loop, prv_zone *zone)
+{
+    prv_store *s = calloc(1, sizeof *s);
+    if (s == NULL)
+        return NULL;
+    s->conf = conf;
+    s->loop = *loop;
+    s->cell = zone != NULL ? &zone->breaker : &s->own;
+    s->armed = INT64_MAX;
+    s->queue.next_ms = INT64_MAX;
+    s->asked_ms = prv_store_now(s) - PRV_DEMAND_MS;
+    s->lost_said_ms = prv_store_now(s) - SAY_AGAIN_MS;
+    prv_scripts_init(&s->scripts);
+    s->timer = loop->timer_open(loop->ctx, store_turn, s);
+    if (s->timer == NULL) {
+        free(s);
+        return NULL;
+    }
+    return s;
+}
+
+void prv_store_close(prv_store *s)
+{
+    if (s == NULL || s->closing)
+        return;
+    s->closing = true;
+    prv_store_enter(s);
+    prv_queue_free(s);
+    prv_cmds left = {NULL, NULL};
+    prv_link_close(s, &left);
+    prv_cmds_append(&left, &s->pending);
+    prv_cmds_fail(s, &left);
+    /* Waits of a command that is being delivered further up the stack. */
+    const prv_reply none = {.status = PRV_REPLY_UNAVAILABLE};
+    for (prv_wait *w = s->deadline_head; w != NULL; w = s->deadline_head) {
+        prv_done done = w->done;
+        void *arg = w->arg;
+        wait_unlink(w);
+        free(w);
+        done(arg, &none);
+    }
+    prv_store_leave(s);
+}
+
+prv_wait *prv_store_submit(prv_store *s, const prv_op *op, prv_done done, void *arg)
+{
+    if (s == NULL || s->closing)
+        return NULL;
+    int64_t now = prv_store_now(s);
+    s->asked_ms = now;
+    prv_breaker breaker = prv_cell_ask(s->cell, now);
+    prv_wait *w = NULL;
+    if (breaker == PRV_BREAKER_PROBE)
+        s->probe = true;
+    else if (breaker == PRV_BREAKER_CLOSED)
+        w = malloc(sizeof *w);
+    prv_cmd *cmd = w != NULL ? cmd_for(s, op, now) : NULL;
+    if (cmd != NULL) {
+        w->done = done;
+        w->arg = arg;
+        w->deadline = now + s->conf->timeout_ms;
+        wait_link(s, cmd, w);
+    } else {
+        free(w);
+        w = NULL;
+    }
+    if (s->depth == 0)
+        store_arm(s);
+    return w;
+}
+
+void prv_wait_cancel(prv_wait *w)
+{
+    if (w == NULL)
+        return;
+    wait_unlink(w);
+    free(w);
+}

@@ -1,0 +1,149 @@
+/*
+ * Inside the asynchronous client. A submit makes a prv_cmd (or joins one) and a prv_wait; nothing
+ * else happens until the loop's next turn. Commands move pending -> sent -> held and are then
+ * delivered:
+ *
+ *   pending   not yet written; written together in one flush that ends in PING <nonce>
+ *   sent      written; replies come back in this order, PINGs among them
+ *   held      answered, but the flush's nonce has not come back yet
+ *
+ * A wait ends by delivery, by its deadline or by cancel, whichever is first; its command lives on
+ * without it, because its place among the replies must stay.
+ */
+#ifndef PRV_STORE_H
+#define PRV_STORE_H
+
+#include "../state/zone.h"
+#include "client.h"
+
+#define PRV_HANG_MS 1000    /* no reply for so long (or the timeout, if longer): a new connection */
+#define PRV_DEMAND_MS 30000 /* a store that nobody asked for so long is not probed */
+#define PRV_COMMANDS_MAX 16384 /* more at once are unavailable: memory is bounded */
+#define PRV_BUCKETS 256        /* of reads that can be joined, by key */
+#define PRV_QUEUE_MAX 1024
+#define PRV_QUEUE_FLIGHT 64 /* queued operations that are under way at once */
+#define PRV_QUEUE_MS 60000
+#define PRV_QUEUE_FIRST_MS 100
+#define PRV_QUEUE_LAST_MS 5000
+
+typedef enum prv_cmd_kind { PRV_CMD_OP, PRV_CMD_PING, PRV_CMD_GREETING } prv_cmd_kind;
+
+typedef struct prv_cmd {
+    struct prv_cmd *next;  /* in its list */
+    struct prv_cmd *chain; /* in its bucket */
+    prv_cmd_kind kind;
+    bool joinable;
+    bool retried;
+    bool eval;
+    bool dropped; /* its last waiter was told `unavailable` */
+    uint64_t hash;
+    int64_t sent_ms; /* 0: not yet */
+    redisReply *reply;
+    prv_op *op;
+    prv_wait *first; /* waits */
+    char nonce[PRV_NONCE_LEN + 1];
+} prv_cmd;
+
+typedef struct prv_cmds {
+    prv_cmd *head;
+    prv_cmd *tail;
+} prv_cmds;
+
+struct prv_wait {
+    prv_store *store;
+    prv_cmd *cmd;
+    prv_wait *next, *prev;                   /* of one command */
+    prv_wait *deadline_next, *deadline_prev; /* of the store, by deadline */
+    int64_t deadline;
+    prv_done done;
+    void *arg;
+};
+
+typedef struct prv_item { /* a queued operation */
+    struct prv_item *next, *prev;
+    prv_store *store;
+    prv_op *op;
+    prv_wait *wait; /* under way */
+    int64_t first_ms, next_ms;
+    uint32_t delay;
+} prv_item;
+
+typedef struct prv_queue {
+    prv_item *head, *tail;
+    size_t n, flying;
+    int64_t next_ms; /* INT64_MAX: nothing to do until a reply comes */
+    bool overflowed; /* said so */
+} prv_queue;
+
+typedef enum prv_link {
+    PRV_LINK_DOWN,
+    PRV_LINK_CONNECTING,
+    PRV_LINK_GREETING,
+    PRV_LINK_UP
+} prv_link;
+
+struct prv_store {
+    const prv_store_conf *conf;
+    prv_loop loop;
+    prv_scripts scripts;
+    prv_cell *cell; /* the zone's, or own */
+    prv_cell own;
+    void *timer;
+    int64_t armed;  /* when it fires; INT64_MAX: it does not */
+    unsigned depth; /* of calls into here: what is freed is freed at the outermost end */
+    bool closing;
+
+    prv_link link;
+    prv_conn *conn;
+    void *io;
+    bool io_writing;
+    int64_t link_deadline; /* of connecting and greeting */
+    size_t addr, addr_tries;
+    bool probe;   /* asked to find out whether Redis is well */
+    bool probing; /* under way */
+
+    size_t n_cmds;
+    prv_cmds pending, sent, held;
+    prv_cmd *bucket[PRV_BUCKETS];
+    prv_wait *deadline_head, *deadline_tail;
+    int64_t asked_ms;
+    prv_queue queue;
+
+    bool lost, lost_said;
+    int64_t lost_said_ms;
+    bool refused[2]; /* reads, writes: Redis answered with an error, and it was said */
+};
+
+int64_t prv_store_now(const prv_store *s);
+void prv_store_enter(prv_store *s);
+void prv_store_leave(prv_store *s); /* arms the timer, or frees a closed store */
+__attribute__((format(printf, 3, 4))) void prv_store_say(const prv_store *s, prv_level level,
+                                                         const char *form, ...);
+/* Transitions: the breaker is told, and one line is logged. */
+void prv_store_lost(prv_store *s, const char *why);
+void prv_store_regained(prv_store *s);
+
+/* ---- commands (store.c) */
+void prv_cmds_add(prv_cmds *list, prv_cmd *cmd);
+prv_cmd *prv_cmds_take(prv_cmds *list);
+void prv_cmds_append(prv_cmds *list, prv_cmds *more); /* leaves `more` empty */
+prv_cmd *prv_cmd_new(prv_store *s, prv_cmd_kind kind);
+void prv_cmd_free(prv_store *s, prv_cmd *cmd);
+/* Calls every waiter with cmd->reply (none: unavailable) and frees it; after NOSCRIPT it goes back
+ * to pending. */
+void prv_cmd_deliver(prv_store *s, prv_cmd *cmd);
+void prv_cmds_fail(prv_store *s, prv_cmds *list);
+
+/* ---- link.c */
+void prv_link_flush(prv_store *s); /* writes what is pending, connecting first if need be */
+void prv_link_check(prv_store *s, int64_t now); /* a peer that hangs */
+void prv_link_read(prv_store *s);
+void prv_link_close(prv_store *s,
+                    prv_cmds *left); /* quietly; what was not delivered goes to *left */
+
+/* ---- queue.c */
+void prv_queue_run(prv_store *s, int64_t now);
+void prv_queue_wake(prv_store *s, int64_t now); /* Redis is back: do not wait for the backoff */
+void prv_queue_free(prv_store *s);
+
+#endif

@@ -1,0 +1,271 @@
+/* The blocking client: one command, one reply, over the same bounds as the asynchronous one. */
+#include "sync.h"
+#include "client.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define SYNC_MS 5000 /* an operator waits longer than a request does */
+#define SCAN_COUNT "100"
+
+struct prv_sync {
+    const prv_store_conf *conf;
+    prv_scripts scripts;
+    prv_conn *conn;
+    redisReply *reply;
+    prv_str strings[PRV_PAIRS_MAX];
+    char why[160]; /* of the last failure */
+};
+
+static int64_t sync_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static void sync_fail(prv_sync *sync, const char *why)
+{
+    snprintf(sync->why, sizeof sync->why, "%s", why);
+    prv_conn_close(sync->conn);
+    sync->conn = NULL;
+}
+
+static bool sync_poll(prv_sync *sync, short events, int64_t deadline)
+{
+    for (;;) {
+        int64_t left = deadline - sync_now();
+        struct pollfd p = {.fd = sync->conn->fd, .events = events};
+        int n = left > 0 ? poll(&p, 1, (int)left) : 0;
+        if (n > 0)
+            return true;
+        if (n == 0 || errno != EINTR) {
+            sync_fail(sync, n == 0 ? "does not answer" : "cannot be waited for");
+            return false;
+        }
+    }
+}
+
+static bool sync_send(prv_sync *sync, int64_t deadline)
+{
+    for (;;) {
+        switch (prv_conn_send(sync->conn)) {
+        case PRV_IO_DONE:
+            return true;
+        case PRV_IO_DEAD:
+            sync_fail(sync, "closed the connection");
+            return false;
+        case PRV_IO_WAIT:
+            if (!sync_poll(sync, POLLOUT, deadline))
+                return false;
+        }
+    }
+}
+
+/* The next reply into sync->reply. */
+static bool sync_recv(prv_sync *sync, int64_t deadline)
+{
+    if (sync->reply != NULL)
+        freeReplyObject(sync->reply);
+    sync->reply = NULL;
+    for (;;) {
+        switch (prv_feed_next(&sync->conn->feed, &sync->reply)) {
+        case PRV_FEED_REPLY:
+            return true;
+        case PRV_FEED_BAD:
+            sync_fail(sync, "answers with something that is no record");
+            return false;
+        case PRV_FEED_MORE:
+            break;
+        }
+        prv_io io = prv_conn_recv(sync->conn);
+        if (io == PRV_IO_DEAD) {
+            sync_fail(sync, "closed the connection");
+            return false;
+        }
+        if (io == PRV_IO_WAIT && !sync_poll(sync, POLLIN, deadline))
+            return false;
+    }
+}
+
+static bool sync_greet(prv_sync *sync, int64_t deadline)
+{
+    char nonce[PRV_NONCE_LEN + 1];
+    size_t replies = 0;
+    if (!prv_nonce_make(nonce) || !prv_conn_greet(sync->conn, sync->conf, nonce, &replies)) {
+        sync_fail(sync, "cannot be greeted: no memory or no randomness");
+        return false;
+    }
+    if (!sync_send(sync, deadline))
+        return false;
+    for (; replies > 0; replies--) {
+        if (!sync_recv(sync, deadline))
+            return false;
+        bool good = replies > 1 ? sync->reply->type == REDIS_REPLY_STATUS
+                                : prv_nonce_matches(nonce, sync->reply);
+        if (!good) {
+            sync_fail(sync, prv_answer_trouble(sync->reply));
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool sync_connect_one(prv_sync *sync, size_t addr, int64_t deadline)
+{
+    char text[96];
+    sync->conn = prv_conn_open(sync->conf, addr);
+    int error = sync->conn == NULL ? errno : 0;
+    if (error == 0) {
+        if (!sync_poll(sync, POLLOUT, deadline))
+            return false;
+        error = prv_conn_error(sync->conn);
+    }
+    if (error != 0) {
+        sync_fail(sync, "");
+        snprintf(sync->why, sizeof sync->why, "cannot be reached: %s",
+                 strerror_r(error, text, sizeof text));
+        return false;
+    }
+    return sync_greet(sync, deadline);
+}
+
+static bool sync_connect(prv_sync *sync, int64_t deadline)
+{
+    size_t n = sync->conf->n_addrs > 0 ? sync->conf->n_addrs : 1;
+    for (size_t i = 0; i < n; i++) {
+        if (sync_connect_one(sync, i, deadline))
+            return true;
+    }
+    return false;
+}
+
+/* Sends `text` and receives its reply, on a new connection if the old one ended meanwhile. A reply
+ * before the command was sent belongs to nothing: that connection is not used. */
+static bool sync_ask(prv_sync *sync, const char *text, size_t n)
+{
+    int64_t deadline = sync_now() + SYNC_MS;
+    for (int i = 0; i < 2; i++) {
+        if (sync->conn != NULL) {
+            prv_io io = prv_conn_recv(sync->conn);
+            if (io != PRV_IO_WAIT)
+                sync_fail(sync, "closed the connection");
+        }
+        if (sync->conn == NULL && !sync_connect(sync, deadline))
+            return false;
+        if (!prv_conn_add(sync->conn, text, n)) {
+            sync_fail(sync, "cannot be asked: no memory");
+            return false;
+        }
+        if (sync_send(sync, deadline) && sync_recv(sync, deadline)) {
+            if (!prv_feed_empty(&sync->conn->feed)) {
+                sync_fail(sync, "answers what was not asked");
+                return false;
+            }
+            return true;
+        }
+        if (sync_now() >= deadline)
+            return false;
+    }
+    return false;
+}
+
+prv_code prv_sync_open(const prv_store_conf *conf, prv_sync **out, prv_error *err)
+{
+    prv_sync *sync = calloc(1, sizeof *sync);
+    *out = NULL;
+    if (sync != NULL) {
+        sync->conf = conf;
+        prv_scripts_init(&sync->scripts);
+        if (sync_connect(sync, sync_now() + SYNC_MS)) {
+            *out = sync;
+            return PRV_OK;
+        }
+    }
+    err->code = sync != NULL ? PRV_ERR_IO : PRV_ERR_NOMEM;
+    err->line = err->column = 0;
+    snprintf(err->text, sizeof err->text, "Redis at %s %s", conf->label,
+             sync != NULL ? sync->why : "cannot be used: no memory");
+    prv_code code = err->code;
+    prv_sync_close(sync);
+    return code;
+}
+
+void prv_sync_close(prv_sync *sync)
+{
+    if (sync == NULL)
+        return;
+    if (sync->reply != NULL)
+        freeReplyObject(sync->reply);
+    prv_conn_close(sync->conn);
+    free(sync);
+}
+
+static bool sync_run(prv_sync *sync, const prv_op *op, bool eval)
+{
+    char *text = NULL;
+    size_t n = 0;
+    if (!prv_op_format(op, &sync->scripts, eval, &text, &n))
+        return false;
+    bool ok = sync_ask(sync, text, n);
+    redisFreeCommand(text);
+    return ok;
+}
+
+void prv_sync_op(prv_sync *sync, const prv_op *op, prv_reply *reply)
+{
+    bool ok = sync_run(sync, op, false);
+    if (ok && prv_answer_noscript(sync->reply))
+        ok = sync_run(sync, op, true);
+    prv_answer_read(op, ok ? sync->reply : NULL, reply, sync->strings);
+}
+
+/* {cursor, {key, ...}} */
+static bool scan_read(prv_sync *sync, uint64_t *cursor, size_t *n)
+{
+    const redisReply *r = sync->reply;
+    if (r->type != REDIS_REPLY_ARRAY || r->elements != 2 ||
+        r->element[0]->type != REDIS_REPLY_STRING || r->element[1]->type != REDIS_REPLY_ARRAY ||
+        r->element[1]->elements > PRV_PAIRS_MAX)
+        return false;
+    *cursor = strtoull(r->element[0]->str, NULL, 10);
+    *n = (size_t)r->element[1]->elements;
+    for (size_t i = 0; i < *n; i++) {
+        const redisReply *key = r->element[1]->element[i];
+        if (key->type != REDIS_REPLY_STRING)
+            return false;
+        sync->strings[i] = (prv_str){key->str, (size_t)key->len};
+    }
+    return true;
+}
+
+prv_code prv_sync_scan(prv_sync *sync, prv_str pattern, uint64_t *cursor, const prv_str **keys,
+                       size_t *n, prv_error *err)
+{
+    char at[24], *text = NULL;
+    size_t len = 0;
+    *n = 0;
+    *keys = sync->strings;
+    int digits = snprintf(at, sizeof at, "%llu", (unsigned long long)*cursor);
+    const prv_str words[] = {PRV_STR("SCAN"), {at, (size_t)digits}, PRV_STR("MATCH"),
+                             pattern,         PRV_STR("COUNT"),     PRV_STR(SCAN_COUNT)};
+    bool ok = prv_words_format(words, 6, &text, &len);
+    if (ok) {
+        ok = sync_ask(sync, text, len);
+        redisFreeCommand(text);
+        if (ok && !scan_read(sync, cursor, n)) {
+            snprintf(sync->why, sizeof sync->why, "%s", prv_answer_trouble(sync->reply));
+            ok = false;
+        }
+    }
+    if (ok)
+        return PRV_OK;
+    *n = 0;
+    err->code = PRV_ERR_IO;
+    err->line = err->column = 0;
+    snprintf(err->text, sizeof err->text, "Redis at %s %s", sync->conf->label, sync->why);
+    return PRV_ERR_IO;
+}

@@ -1,0 +1,77 @@
+/*
+ * Layout of the shared-memory zone: private to zone.c, cache.c, limit.c, breaker.c and core/redis.
+ *
+ *   header page | limit sets (1/16 of the segment) | cache sets
+ *
+ * Everything in a zone is written by several processes at once, any of which may die or be stopped
+ * between two stores. Hence only lock-free atomics, and nothing that a dead writer could leave
+ * wedged.
+ */
+#ifndef PRV_ZONE_H
+#define PRV_ZONE_H
+
+#include "state.h"
+
+#include <stdalign.h>
+#include <stdatomic.h>
+
+_Static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_CHAR_LOCK_FREE == 2,
+               "shared memory needs atomics without locks");
+
+/* ---- breaker.c: one word, so that a transition is one compare-and-swap.
+ * 0: closed. Else (time of the next probe << 8) | (failures << 1) | a probe is under way. */
+typedef struct prv_cell {
+    _Atomic uint64_t word;
+} prv_cell;
+
+prv_breaker prv_cell_ask(prv_cell *cell, int64_t mono_ms);
+void prv_cell_report(prv_cell *cell, bool ok, int64_t mono_ms);
+/* When prv_cell_ask() may give the next probe; 0: the breaker is closed. */
+int64_t prv_cell_due(const prv_cell *cell);
+
+/* ---- limit.c: sets of eight buckets, a cache line */
+#define PRV_LIMIT_WAYS 8
+typedef struct prv_limit_set {
+    _Atomic uint64_t bucket[PRV_LIMIT_WAYS];
+} prv_limit_set;
+
+/* ---- cache.c: eight entries of 64 bytes and 64 bytes for the set: 72 a visitor */
+#define PRV_CACHE_WAYS 8
+#define PRV_CACHE_WORDS 8
+typedef struct prv_cache_set {
+    _Atomic uint64_t lock;                  /* (changes << 32) | (time stamp << 1) | locked */
+    _Atomic uint32_t check[PRV_CACHE_WAYS]; /* over the entry and its tag */
+    _Atomic uint8_t check2[PRV_CACHE_WAYS]; /* eight more bits of it */
+    _Atomic uint8_t used[PRV_CACHE_WAYS];   /* how long an entry stays without being asked for */
+    uint64_t spare;
+    _Atomic uint64_t entry[PRV_CACHE_WAYS][PRV_CACHE_WORDS];
+} prv_cache_set;
+_Static_assert(sizeof(prv_cache_set) == 72 * PRV_CACHE_WAYS, "72 bytes a visitor");
+
+/* ---- zone.c */
+#define PRV_ZONE_LAYOUT 1u /* another layout of anything above: count up */
+#define PRV_ZONE_HEADER 4096
+
+struct prv_zone {
+    _Atomic uint64_t magic;
+    uint64_t size;
+    uint64_t layout;
+    uint64_t limit_sets;
+    uint64_t cache_sets;
+    alignas(64) prv_cell breaker;
+};
+
+prv_limit_set *prv_zone_limits(prv_zone *zone);
+prv_cache_set *prv_zone_cache(prv_zone *zone);
+
+/* Spreads all bits of x over the word (the finaliser of splitmix64). */
+static inline uint64_t prv_mix64(uint64_t x)
+{
+    x ^= x >> 30;
+    x *= 0xbf58476d1ce4e5b9ull;
+    x ^= x >> 27;
+    x *= 0x94d049bb133111ebull;
+    return x ^ (x >> 31);
+}
+
+#endif
