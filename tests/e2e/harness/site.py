@@ -29,7 +29,7 @@ def directive(server, name, value):
         value = "$http_x_region" if server == "nginx" else '"%{HTTP:X-Region}"'
     if server == "nginx":
         name = "privacy" if name == "mode" else "privacy_" + name
-        return [f"{name};" if value is True else f"{name} {value};"]
+        return [f"{name} {'on' if value is True else value};"]
     if name in ("mode", "forward") or value is True:
         value = "On" if value is True else str(value).capitalize()
     return [f"{camel(name)} {value}"]
