@@ -88,6 +88,8 @@ const char *prv_quoted(const char *text, char out[PRV_QUOTED]);
 /* `purposes.statistics.basis` or `cookies.statistics[3]`. */
 const char *prv_node_path(const prv_node *node, char out[PRV_PATH]);
 
+/* `is`, else the error says which type the value has and what was expected. */
+bool prv_node_is(const prv_node *node, bool is, const char *expected);
 bool prv_node_is_object(const prv_node *node);
 bool prv_node_is_array(const prv_node *node);
 /* An object whose members are all in `known` (ends with NULL) or ignored. */

@@ -38,7 +38,12 @@ const char *prv_quoted(const char *text, char out[PRV_QUOTED])
             n += 3;
             break;
         }
-        out[n++] = (unsigned char)*p < 0x20 || *p == 0x7F ? '?' : *p;
+        bool c1 = (unsigned char)p[0] == 0xC2 && (unsigned char)p[1] < 0xA0;
+        if (*p == '"') {
+            out[n++] = '\\';
+        }
+        out[n++] = (unsigned char)*p < 0x20 || *p == 0x7F || c1 ? '?' : *p;
+        p += c1;
     }
     out[n++] = '"';
     out[n] = 0;
@@ -189,7 +194,7 @@ static const char *type_name(const json_t *value)
     }
 }
 
-static bool is_type(const prv_node *node, bool is, const char *expected)
+bool prv_node_is(const prv_node *node, bool is, const char *expected)
 {
     char path[PRV_PATH];
     return is || prv_node_fail(node, PRV_AT_VALUE, PRV_ERR_VALUE, "%s is %s; expected %s",
@@ -198,37 +203,39 @@ static bool is_type(const prv_node *node, bool is, const char *expected)
 
 bool prv_node_is_object(const prv_node *node)
 {
-    return is_type(node, json_is_object(node->value), "an object");
+    return prv_node_is(node, json_is_object(node->value), "an object");
 }
 
 bool prv_node_is_array(const prv_node *node)
 {
-    return is_type(node, json_is_array(node->value), "an array");
+    return prv_node_is(node, json_is_array(node->value), "an array");
 }
 
 bool prv_read_string(const prv_node *node, const char **out)
 {
     *out = json_string_value(node->value);
-    return is_type(node, *out != NULL, "a string");
+    return prv_node_is(node, *out != NULL, "a string");
 }
 
 bool prv_read_bool(const prv_node *node, bool *out)
 {
     *out = json_is_true(node->value);
-    return is_type(node, json_is_boolean(node->value), "true or false");
+    return prv_node_is(node, json_is_boolean(node->value), "true or false");
 }
 
 bool prv_read_int(const prv_node *node, int low, int high, int *out)
 {
     char path[PRV_PATH];
     if (!json_is_integer(node->value)) {
-        return is_type(node, false, "a whole number");
+        return prv_node_is(node, false, "a whole number");
     }
     json_int_t v = json_integer_value(node->value);
     if (v < low || v > high) {
+        char range[32];
+        snprintf(range, sizeof range, low == high ? "%d" : "%d to %d", low, high);
         return prv_node_fail(node, PRV_AT_VALUE, PRV_ERR_VALUE,
-                             "%s is %" JSON_INTEGER_FORMAT "; expected %d to %d",
-                             prv_node_path(node, path), v, low, high);
+                             "%s is %" JSON_INTEGER_FORMAT "; expected %s",
+                             prv_node_path(node, path), v, range);
     }
     *out = (int)v;
     return true;

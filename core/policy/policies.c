@@ -2,10 +2,12 @@
 #include "compile.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 typedef struct entry {
     struct entry *next;
@@ -132,9 +134,14 @@ prv_code prv_policies_load(prv_policies *set, const char *path, const prv_policy
             return PRV_OK;
         }
     }
-    FILE *file = fopen(path, "rb");
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO must not hold start-up */
+    FILE *file = fd >= 0 ? fdopen(fd, "rb") : NULL;
     if (file == NULL) {
-        return fail_errno(err, path);
+        prv_code failed = fail_errno(err, path);
+        if (fd >= 0) {
+            close(fd);
+        }
+        return failed;
     }
     prv_code code = load(set, path, file, out, err);
     fclose(file);

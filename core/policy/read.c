@@ -24,28 +24,24 @@ static bool is_alpha(char c)
 
 bool prv_read_word(const prv_node *node, const prv_word *words, int *out)
 {
-    char list[256];
-    const char *text;
+    char list[256], expected[sizeof list + sizeof(prv_hint) + 16];
+    const char *text = json_string_value(node->value);
     size_t n = 0;
     prv_hint hint;
     unsigned best = UINT32_MAX;
-    if (!prv_read_string(node, &text)) {
-        return false;
-    }
     prv_hint_init(&hint);
-    for (; words->word != NULL; words++) {
-        if (strcmp(words->word, text) == 0) {
-            *out = words->value;
+    for (const prv_word *w = words; w->word != NULL; w++) {
+        if (text != NULL && strcmp(w->word, text) == 0) {
+            *out = w->value;
             return true;
         }
-        prv_hint_offer(&hint, &best, text, (prv_str){words->word, strlen(words->word)});
-        int wrote = snprintf(list + n, sizeof list - n, "%s%s", n > 0 ? ", " : "", words->word);
+        prv_hint_offer(&hint, &best, text != NULL ? text : "", (prv_str){w->word, strlen(w->word)});
+        int wrote = snprintf(list + n, sizeof list - n, "%s%s", n > 0 ? ", " : "", w->word);
         n += wrote > 0 && (size_t)wrote < sizeof list - n ? (size_t)wrote : 0;
     }
-    char expected[sizeof list + sizeof hint.text + 16];
     snprintf(expected, sizeof expected, "%s%s%s", strchr(list, ',') != NULL ? "one of " : "", list,
              hint.text);
-    return bad(node, expected);
+    return prv_node_is(node, text != NULL, expected) && bad(node, expected);
 }
 
 /* ---- names and text */
