@@ -481,6 +481,7 @@ typedef enum prv_var {
     PRV_VAR_UNKNOWN,
     PRV_VAR_ADDR,
     PRV_VAR_REQUEST_URI,
+    PRV_VAR_ROWS, /* the row that applied to each purpose, policy order: what `privacyctl explain` shows */
     PRV_VAR_COUNT
 } prv_var;
 

@@ -21,6 +21,7 @@ const prv_str prv_var_names[PRV_VAR_COUNT] = {
     [PRV_VAR_UNKNOWN] = {"unknown", 7},
     [PRV_VAR_ADDR] = {"addr", 4},
     [PRV_VAR_REQUEST_URI] = {"request_uri", 11},
+    [PRV_VAR_ROWS] = {"rows", 4},
 };
 
 static prv_str copy(const prv_env *env, prv_str text)
@@ -83,6 +84,25 @@ static prv_str var_reason(const prv_var_input *in)
         }
     }
     return prv_row_reason(0);
+}
+
+/* What `privacyctl explain` shows as rows, so that a log line can be held against it. */
+static prv_str var_rows(const prv_var_input *in)
+{
+    const size_t n = in->rq->site->policy->n_purposes;
+    prv_out out;
+
+    if (n == 0 || !prv_out_open(&out, in->rq->env, n * 3)) {
+        return PRV_NONE;
+    }
+    for (size_t i = 0; i < n; i++) {
+        const unsigned row = in->d->row[i];
+        const char digits[3] = {',', (char)('0' + row / 10), (char)('0' + row % 10)};
+        const size_t skip = row < 10 ? 2 : 1;
+        prv_out_put(&out, i == 0 ? PRV_NONE : (prv_str){digits, 1});
+        prv_out_put(&out, (prv_str){digits + skip, 3 - skip});
+    }
+    return prv_out_view(&out);
 }
 
 /* ---- variant */
@@ -364,6 +384,7 @@ prv_str prv_variable(prv_var var, const prv_var_input *in)
         [PRV_VAR_UNKNOWN] = var_unknown,
         [PRV_VAR_ADDR] = var_addr,
         [PRV_VAR_REQUEST_URI] = var_request_uri,
+        [PRV_VAR_ROWS] = var_rows,
     };
 
     return (unsigned)var < PRV_VAR_COUNT ? values[var](in) : PRV_NONE;

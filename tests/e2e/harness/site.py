@@ -132,7 +132,7 @@ class Site:
         return self._nginx() if server == "nginx" else self._httpd()
 
     VARIABLES = ("purposes denied reason variant id age signals region state removed unknown addr "
-                 "request_uri").split()
+                 "request_uri rows").split()
 
     def _nginx(self):
         out = [self.raw["nginx_top"]]
