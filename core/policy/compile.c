@@ -142,7 +142,7 @@ static bool keep_source(prv_compiler *c)
     }
     memcpy(text, c->text.p, c->text.n);
     c->policy->source_text = (prv_str){text, c->text.n};
-    c->policy->digest = prv_fnv64(c->text);
+    c->policy->digest = prv_fnv64(PRV_FNV64_SEED, c->text);
     c->policy->digest += c->policy->digest == 0; /* 0 is the empty policy's */
     return true;
 }

@@ -170,7 +170,6 @@ prv_cookie_index *prv_cookie_index_new(prv_compiler *c, size_t n);
 long prv_cookie_index_add(prv_cookie_index *index, const prv_cookie_rule *rules, size_t at);
 
 /* FNV-1a 64 */
-uint64_t prv_fnv64(prv_str text);
 bool prv_str_is(prv_str a, const char *b);
 bool prv_str_same(prv_str a, prv_str b);
 

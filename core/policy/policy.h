@@ -145,4 +145,8 @@ prv_str prv_texts_pick(const prv_texts *texts, prv_str accept_language);
  * jansson, NUL-terminated, freed with free(); NULL: no memory. */
 char *prv_policy_json(const prv_policy *policy);
 
+/* FNV-1a 64, in steps: begin with PRV_FNV64_SEED. */
+uint64_t prv_fnv64(uint64_t seed, prv_str bytes);
+#define PRV_FNV64_SEED 14695981039346656037ull
+
 #endif

@@ -21,13 +21,12 @@ bool prv_str_same(prv_str a, prv_str b)
     return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0);
 }
 
-uint64_t prv_fnv64(prv_str text)
+uint64_t prv_fnv64(uint64_t seed, prv_str bytes)
 {
-    uint64_t hash = UINT64_C(14695981039346656037);
-    for (size_t i = 0; i < text.n; i++) {
-        hash = (hash ^ (unsigned char)text.p[i]) * UINT64_C(1099511628211);
+    for (size_t i = 0; i < bytes.n; i++) {
+        seed = (seed ^ (unsigned char)bytes.p[i]) * UINT64_C(1099511628211);
     }
-    return hash;
+    return seed;
 }
 
 uint16_t prv_purpose_hash(prv_str name)

@@ -21,19 +21,8 @@ enum row {
     ROW_NONE = 15
 };
 
-static const prv_str row_reasons[PRV_ROWS] = {
-    PRV_STR("ok"),        PRV_STR("off"),        PRV_STR("basis"),   PRV_STR("unavailable"),
-    PRV_STR("anonymous"), PRV_STR("restricted"), PRV_STR("age"),     PRV_STR("refused"),
-    PRV_STR("gpc"),       PRV_STR("dnt"),        PRV_STR("manager"), PRV_STR("granted"),
-    PRV_STR("manager"),   PRV_STR("basis"),      PRV_STR("default"), PRV_STR("none")};
-
 /* The rows that allow, as bits. */
 #define ROWS_ALLOW (1u << ROW_BASIS_FIRM | 1u << ROW_GRANTED | 1u << ROW_BASIS | 1u << ROW_DEFAULT)
-
-prv_str prv_row_reason(unsigned row)
-{
-    return row_reasons[row < PRV_ROWS ? row : ROW_NONE];
-}
 
 /* ------------------------------------------------------------------ age */
 
@@ -150,19 +139,6 @@ unsigned prv_vary(const prv_policy *policy, uint32_t mask)
     mask &= ~(policy->row2 | policy->off);
     return (mask ? PRV_VARY_COOKIE : 0) | (mask & policy->listens_gpc ? PRV_VARY_GPC : 0) |
            (mask & policy->listens_dnt ? PRV_VARY_DNT : 0);
-}
-
-prv_str prv_vary_value(unsigned bits)
-{
-    static const prv_str values[] = {{"", 0},
-                                     PRV_STR("Cookie"),
-                                     PRV_STR("Sec-GPC"),
-                                     PRV_STR("Cookie, Sec-GPC"),
-                                     PRV_STR("DNT"),
-                                     PRV_STR("Cookie, DNT"),
-                                     PRV_STR("Sec-GPC, DNT"),
-                                     PRV_STR("Cookie, Sec-GPC, DNT")};
-    return values[bits & 7];
 }
 
 static void refuse(prv_decision *out, prv_gate gate, prv_verdict verdict, unsigned row)

@@ -101,8 +101,4 @@ typedef enum prv_breaker { PRV_BREAKER_CLOSED, PRV_BREAKER_PROBE, PRV_BREAKER_OP
 prv_breaker prv_breaker_ask(prv_zone *zone, int64_t mono_ms);
 void prv_breaker_report(prv_zone *zone, bool ok, int64_t mono_ms);
 
-/* FNV-1a */
-uint64_t prv_fnv64(uint64_t seed, prv_str bytes);
-#define PRV_FNV64_SEED 14695981039346656037ull
-
 #endif

@@ -300,14 +300,3 @@ bool prv_age_parse(prv_str text, prv_age *age)
     *age = found;
     return true;
 }
-
-/* ------------------------------------------------------------------ FNV-1a */
-
-uint64_t prv_fnv64(uint64_t seed, prv_str bytes)
-{
-    for (size_t i = 0; i < bytes.n; i++) {
-        seed ^= (uint8_t)bytes.p[i];
-        seed *= 1099511628211ull;
-    }
-    return seed;
-}
