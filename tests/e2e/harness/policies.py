@@ -44,7 +44,9 @@ def policy(**changes):
     `cookies=` and `jurisdictions=` replace as a whole."""
     out = copy.deepcopy(BASE)
     for key, value in changes.items():
-        if key in ("purposes", "policy", "vendors", "lifetimes", "age"):
+        if value is None:
+            out.pop(key)
+        elif key in ("purposes", "policy", "vendors", "lifetimes", "age"):
             for name, member in value.items():
                 if member is None:
                     out[key].pop(name)
@@ -52,8 +54,6 @@ def policy(**changes):
                     out[key][name].update(member)
                 else:
                     out[key][name] = member
-        elif value is None:
-            out.pop(key)
         else:
             out[key] = value
     return out
