@@ -1,0 +1,215 @@
+/* The gate: from the first look at a request to the last moment before its handler. */
+#include "mod_privacy.h"
+
+#include "http_core.h"
+#include "http_protocol.h"
+
+static bool server_is_off(const request_rec *r)
+{
+    return prv_server_of(r->server)->strongest == PRV_MODE_OFF;
+}
+
+static prv_mode mode_of(const prv_view *view)
+{
+    return view->dir->mode == PRV_MODE_UNSET ? PRV_MODE_OFF : (prv_mode)view->dir->mode;
+}
+
+static bool is_exempt(const prv_view *view, const request_rec *r)
+{
+    return prv_is_endpoint(view->dir) || prv_is_well_known(view->dir, r->uri);
+}
+
+/* ------------------------------------------------------------------ first look */
+
+static int find_spoofed(void *names, const char *name, const char *value)
+{
+    (void)value;
+    if ((name[0] == 'P' || name[0] == 'p') && prv_is_privacy_field(prv_str_of(name))) {
+        APR_ARRAY_PUSH((apr_array_header_t *)names, const char *) = name;
+    }
+    return 1;
+}
+
+int prv_post_read_first(request_rec *r)
+{
+    if (server_is_off(r) || r->main || r->prev) {
+        return DECLINED; /* redirects carry what we added ourselves */
+    }
+    apr_array_header_t *names = apr_array_make(r->pool, 0, sizeof(const char *));
+    apr_table_do(find_spoofed, names, r->headers_in, NULL);
+    for (int i = 0; i < names->nelts; i++) {
+        apr_table_unset(r->headers_in, APR_ARRAY_IDX(names, i, const char *));
+    }
+    return DECLINED;
+}
+
+/* ------------------------------------------------------------------ virtual locations */
+
+int prv_translate(request_rec *r)
+{
+    if (server_is_off(r)) {
+        return DECLINED;
+    }
+    prv_view *view = prv_view_get(r);
+    prv_upstream_restore(view->root, r);
+    view->endpoint = mode_of(view) != PRV_MODE_OFF && is_exempt(view, r);
+    if (!view->endpoint) {
+        return DECLINED;
+    }
+    /* No alias, proxy or rewrite rule of the server may take it. */
+    r->proxyreq = PROXYREQ_NONE;
+    r->handler = NULL;
+    r->filename = apr_pstrdup(r->pool, r->uri);
+    return OK;
+}
+
+int prv_map_to_storage(request_rec *r)
+{
+    if (server_is_off(r)) {
+        return DECLINED;
+    }
+    /* No file, no directory index, no .htaccess: only <Location> speaks here. */
+    return prv_view_get(r)->endpoint ? OK : DECLINED;
+}
+
+/* ------------------------------------------------------------------ refusing */
+
+/* The document that an operator shows for our own refusal must be served even where the gate is
+ * inherited. */
+static bool after_refusal(const prv_root *root, const request_rec *r)
+{
+    if (!root->refused) {
+        return false;
+    }
+    while (r->main) {
+        r = r->main;
+    }
+    for (r = r->prev; r; r = r->prev) {
+        if (r == root->refused && r->status == root->refused_status) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static int refuse(prv_view *view, request_rec *r)
+{
+    prv_root *root = view->root;
+    prv_gate_answer answer;
+    prv_gate_respond(&root->rq, &view->rules, &view->d, prv_uri_of(root->r),
+                     prv_str_of(apr_table_get(root->r->headers_in, "Referer")), &answer);
+    root->refused = r;
+    while (root->refused->main) {
+        root->refused = root->refused->main;
+    }
+    root->refused_status = answer.status;
+    root->refused_body = answer.body.n > 0 ? prv_text(root->r, answer.body) : NULL;
+    apr_table_setn(r->err_headers_out, "Cache-Control", "no-store");
+    if (answer.location.n > 0) {
+        apr_table_setn(r->headers_out, "Location", prv_text(r, answer.location));
+    }
+    return answer.status;
+}
+
+/* DECLINED, or the status of the refusal. */
+static int enforce(prv_view *view, request_rec *r)
+{
+    prv_root *root = view->root;
+    if (view->rules.mode != PRV_MODE_ON || view->rules.exempt || after_refusal(root, r)) {
+        return DECLINED;
+    }
+    if (view->unbound) {
+        return HTTP_INTERNAL_SERVER_ERROR;
+    }
+    root->vary |= view->d.vary;
+    return view->d.verdict == PRV_PASS ? DECLINED : refuse(view, r);
+}
+
+/* ------------------------------------------------------------------ header_parser: client requests
+ * and redirects */
+
+int prv_header_parser_first(request_rec *r)
+{
+    if (server_is_off(r)) {
+        return DECLINED;
+    }
+    prv_view *view = prv_view_get(r);
+    const prv_shared *shared = view->root->server->shared;
+    if (mode_of(view) != PRV_MODE_OFF && shared->env_wanted) {
+        prv_view_decide(view, r, true);
+        prv_env_set(view, r, shared->env_wanted);
+    }
+    return DECLINED;
+}
+
+int prv_header_parser_last(request_rec *r)
+{
+    if (server_is_off(r)) {
+        return DECLINED;
+    }
+    prv_view *view = prv_view_get(r);
+    if (mode_of(view) == PRV_MODE_OFF || is_exempt(view, r)) {
+        return DECLINED;
+    }
+    const prv_shared *shared = view->root->server->shared;
+    const prv_region before = view->d.region;
+    const bool had = view->decided;
+    view->decided = view->decided && !view->dir->region; /* others may have told it meanwhile */
+    prv_view_decide(view, r, true);
+    if (shared->env_wanted && had && memcmp(&before, &view->d.region, sizeof(before)) != 0) {
+        prv_env_set(view, r, shared->env_wanted);
+    }
+    return enforce(view, r);
+}
+
+/* ------------------------------------------------------------------ fixups: subrequests, mod_dir,
+ * upstream */
+
+int prv_fixups_first(request_rec *r)
+{
+    if (server_is_off(r)) {
+        return DECLINED;
+    }
+    prv_view *view = prv_view_get(r);
+    prv_upstream_restore(view->root, r);
+    if (mode_of(view) == PRV_MODE_OFF || is_exempt(view, r)) {
+        return DECLINED;
+    }
+    prv_view_decide(view, r, true);
+    int refused = enforce(view, r);
+    if (refused == DECLINED && view->rules.mode == PRV_MODE_ON) {
+        prv_upstream_withhold(view, r); /* before RequestHeader, which may set the vendor's own */
+    }
+    return refused;
+}
+
+int prv_fixups_last(request_rec *r)
+{
+    if (server_is_off(r)) {
+        return DECLINED;
+    }
+    prv_view *view = prv_view_get(r);
+    const prv_shared *shared = view->root->server->shared;
+    if (mode_of(view) == PRV_MODE_OFF) {
+        return DECLINED;
+    }
+    if (is_exempt(view, r)) {
+        r->handler = "privacy-endpoint"; /* for logs; SetHandler cannot reach it */
+        return DECLINED;
+    }
+    prv_view_decide(view, r, true);
+    /* mod_dir may have put another location's configuration here. */
+    int refused = enforce(view, r);
+    if (refused != DECLINED) {
+        return refused;
+    }
+    view->dynamic = prv_is_dynamic(r);
+    uint32_t wanted = shared->env_wanted | (view->dynamic ? PRV_VARS_ALL : 0);
+    if (view->rules.mode == PRV_MODE_ON) {
+        prv_upstream_edit(view, r);
+    }
+    if (wanted) {
+        prv_env_set(view, r, wanted);
+    }
+    return DECLINED;
+}

@@ -1,0 +1,259 @@
+/*
+ * The answer's header, as late as it can be: behind mod_headers (CONTENT_SET) and behind
+ * mod_cache's filters (CONTENT_SET + 1), so that what is stored is nobody's own and each hit is
+ * filtered for who asks. Added from insert_filter and insert_error_filter: redirects and errors
+ * start with an empty chain.
+ */
+#include "mod_privacy.h"
+
+#include "http_core.h"
+#include "http_protocol.h"
+#include "mod_cache.h"
+#include "mod_core.h"
+#include "util_filter.h"
+
+static ap_filter_rec_t *handle;
+
+/* ------------------------------------------------------------------ fields of both tables */
+
+static int see_cookie(void *list, const char *name, const char *value)
+{
+    (void)name;
+    APR_ARRAY_PUSH((apr_array_header_t *)list, prv_str) = prv_str_of(value);
+    return 1;
+}
+
+static void remember_cookies(prv_root *root, request_rec *r)
+{
+    if (!root->set_cookies) {
+        root->set_cookies = apr_array_make(root->r->pool, 2, sizeof(prv_str));
+    }
+    apr_table_do(see_cookie, root->set_cookies, r->headers_out, "Set-Cookie", NULL);
+    apr_table_do(see_cookie, root->set_cookies, r->err_headers_out, "Set-Cookie", NULL);
+}
+
+static void edit_set_cookies(prv_view *view, request_rec *r, apr_table_t *table)
+{
+    prv_root *root = view->root;
+    apr_array_header_t *all = apr_array_make(r->pool, 2, sizeof(prv_str));
+    apr_array_header_t *kept = apr_array_make(r->pool, 2, sizeof(const char *));
+    apr_table_do(see_cookie, all, table, "Set-Cookie", NULL);
+    for (int i = 0; i < all->nelts; i++) {
+        prv_str value = APR_ARRAY_IDX(all, i, prv_str);
+        if (prv_edit_set_cookie(&root->rq, &view->rules, &view->d, value, &root->vary) ==
+            PRV_KEEP) {
+            APR_ARRAY_PUSH(kept, const char *) = value.p;
+        }
+    }
+    if (kept->nelts == all->nelts) {
+        return;
+    }
+    apr_table_unset(table, "Set-Cookie");
+    for (int i = 0; i < kept->nelts; i++) {
+        apr_table_addn(table, "Set-Cookie", APR_ARRAY_IDX(kept, i, const char *));
+    }
+}
+
+static void unset_both(request_rec *r, const char *name)
+{
+    apr_table_unset(r->headers_out, name);
+    apr_table_unset(r->err_headers_out, name);
+}
+
+static bool list_has(const char *list, const char *token)
+{
+    return list && (ap_find_token(NULL, list, token) || ap_find_token(NULL, list, "*"));
+}
+
+static void add_vary(request_rec *r, unsigned bits)
+{
+    const char *names = prv_text(r, prv_vary_value(bits));
+    const char *name;
+    while (*names && (name = ap_get_list_item(r->pool, &names)) != NULL) {
+        if (!list_has(apr_table_get(r->headers_out, "Vary"), name) &&
+            !list_has(apr_table_get(r->err_headers_out, "Vary"), name)) {
+            apr_table_mergen(r->headers_out, "Vary", name);
+        }
+    }
+}
+
+/* ------------------------------------------------------------------ our own fields */
+
+static void add_own_cookie(request_rec *r, prv_str value)
+{
+    apr_table_addn(r->headers_out, "Set-Cookie", prv_text(r, value));
+    /* It is this visitor's alone, whatever the operator said of the page. */
+    unset_both(r, "Cache-Control");
+    unset_both(r, "Expires");
+    apr_table_setn(r->headers_out, "Cache-Control", "private, no-store");
+}
+
+/* A stored answer speaks of the visitor for whom it was made, not of this one. */
+static bool from_cache(const request_rec *r)
+{
+    return apr_table_get(r->subprocess_env, AP_CACHE_HIT_ENV) ||
+           apr_table_get(r->subprocess_env, AP_CACHE_REVALIDATE_ENV);
+}
+
+/* `Privacy-Subject-Age` from the application: holds at once, for this answer too. */
+static void take_report(prv_view *view, request_rec *r)
+{
+    prv_root *root = view->root;
+    const char *age = apr_table_get(r->headers_out, "Privacy-Subject-Age");
+    age = age ? age : apr_table_get(r->err_headers_out, "Privacy-Subject-Age");
+    prv_str cookie = PRV_NONE;
+    prv_op op;
+    if (age && !from_cache(r)) {
+        age = apr_pstrdup(root->r->pool, age);
+        if (prv_request_report_age(&root->rq, prv_str_of(age), &cookie, &op)) {
+            prv_backend_queue(prv_backend_of(root), &op);
+        }
+        root->generation++;
+        prv_view_decide(view, r, false);
+        root->own_cookie = cookie.n > 0 ? cookie : root->own_cookie;
+    }
+    unset_both(r, "Privacy-Subject-Age");
+    unset_both(r, "Privacy-Subject");
+}
+
+static bool is_html(const request_rec *r)
+{
+    return r->content_type && ap_cstr_casecmpn(r->content_type, "text/html", 9) == 0;
+}
+
+static void add_own_cookies(prv_view *view, request_rec *r)
+{
+    prv_root *root = view->root;
+    prv_str expired[PRV_EXPIRE_MAX];
+    if (root->own_cookie.n > 0) {
+        add_own_cookie(r, root->own_cookie);
+        return;
+    }
+    if (root->rq.pending) {
+        return;
+    }
+    size_t n =
+        is_html(r) ? prv_request_sweep(&root->rq, &view->d, prv_str_of(r->hostname), expired) : 0;
+    for (size_t i = 0; i < n; i++) {
+        add_own_cookie(r, expired[i]);
+    }
+    prv_str renewed = n == 0 ? prv_request_renewal(&root->rq) : PRV_NONE;
+    if (renewed.n > 0) {
+        add_own_cookie(r, renewed);
+    }
+}
+
+static void add_fields(prv_view *view, request_rec *r)
+{
+    const prv_root *root = view->root;
+    const prv_policy *policy = root->server->site.policy;
+    add_vary(r, root->vary);
+    if (prv_policy_names_dnt(policy)) {
+        prv_str tk = prv_header_tk(&root->rq, &view->d);
+        if (tk.n > 0) {
+            apr_table_setn(r->headers_out, "Tk", prv_text(r, tk));
+        }
+    }
+    prv_str link = is_html(r) ? prv_header_link(policy) : PRV_NONE;
+    if (link.n > 0) {
+        apr_table_addn(r->headers_out, "Link", prv_text(r, link));
+    }
+}
+
+/* ------------------------------------------------------------------ the filter */
+
+static void edit_answer(request_rec *r)
+{
+    prv_view *view = prv_view_get(r);
+    prv_root *root = view->root;
+    if (root->client_ip) {
+        r->useragent_ip = root->client_ip; /* a vendor has got the cut one */
+    }
+    if (view->problem) {
+        ap_set_content_type(r, "application/problem+json");
+    }
+    prv_view_decide(view, r, false);
+    if (view->rules.mode == PRV_MODE_OFF || view->rules.exempt) {
+        return;
+    }
+    if (root->server->shared->env_wanted & (1u << PRV_VAR_REMOVED | 1u << PRV_VAR_UNKNOWN)) {
+        remember_cookies(root, r);
+    }
+    if (view->rules.mode != PRV_MODE_ON) {
+        return;
+    }
+    take_report(view, r);
+    if (r->main) {
+        return; /* its fields go nowhere */
+    }
+    edit_set_cookies(view, r, r->headers_out);
+    edit_set_cookies(view, r, r->err_headers_out);
+    add_own_cookies(view, r);
+    add_fields(view, r);
+}
+
+static apr_status_t output_filter(ap_filter_t *f, apr_bucket_brigade *bb)
+{
+    ap_remove_output_filter(f);
+    edit_answer(f->r);
+    return ap_pass_brigade(f->next, bb);
+}
+
+void prv_output_register(void)
+{
+    handle =
+        ap_register_output_filter("PRIVACY_HEADERS", output_filter, NULL, AP_FTYPE_CONTENT_SET + 2);
+}
+
+/* SSI reads the request's environment and fields though the handler serves a file. */
+static bool reads_request(const request_rec *r)
+{
+    for (const ap_filter_t *f = r->output_filters; f; f = f->next) {
+        if (f->frec->name && ap_cstr_casecmp(f->frec->name, "includes") == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void prv_insert_filter(request_rec *r)
+{
+    if (prv_server_of(r->server)->strongest == PRV_MODE_OFF) {
+        return;
+    }
+    prv_view *view = prv_view_get(r);
+    if (view->decided && !view->dynamic && !view->rules.exempt && reads_request(r) &&
+        view->rules.mode != PRV_MODE_OFF) {
+        prv_env_set(view, r, PRV_VARS_ALL);
+        if (view->rules.mode == PRV_MODE_ON) {
+            prv_upstream_dynamic(view, r);
+        }
+    }
+    ap_add_output_filter_handle(handle, NULL, r, r->connection);
+}
+
+/* A refusal without the operator's own document: problem+json, through httpd's own error path, so
+ * that logs, request bodies and connections are treated as for any error. */
+static void explain_refusal(prv_view *view, request_rec *r)
+{
+    const prv_root *root = view->root;
+    if (root->refused != r || root->refused_status != r->status || !root->refused_body) {
+        return;
+    }
+    apr_table_setn(r->err_headers_out, "Cache-Control", "no-store");
+    if (!ap_response_code_string(r, ap_index_of_response(r->status))) {
+        ap_custom_response(r, r->status, root->refused_body);
+        view->problem = true;
+    }
+}
+
+void prv_insert_error_filter(request_rec *r)
+{
+    if (prv_server_of(r->server)->strongest == PRV_MODE_OFF) {
+        return;
+    }
+    if (!r->main) {
+        explain_refusal(prv_view_get(r), r);
+    }
+    ap_add_output_filter_handle(handle, NULL, r, r->connection);
+}

@@ -1,0 +1,251 @@
+/* One request: who is asking (once per client request), and what that means here (per request_rec).
+ */
+#include "mod_privacy.h"
+
+#include "apr_time.h"
+
+prv_str prv_str_of(const char *text)
+{
+    return text ? (prv_str){text, strlen(text)} : PRV_NONE;
+}
+
+char *prv_text(const request_rec *r, prv_str s)
+{
+    return apr_pstrmemdup(r->pool, s.p ? s.p : "", s.n);
+}
+
+/* ------------------------------------------------------------------ the environment of the core */
+
+static void *env_alloc(void *ctx, size_t n)
+{
+    return apr_palloc(((const prv_root *)ctx)->r->pool, n);
+}
+
+static void env_log(void *ctx, prv_level level, prv_str line)
+{
+    static const int levels[] = {APLOG_ERR, APLOG_WARNING, APLOG_NOTICE, APLOG_INFO};
+    const prv_root *root = ctx;
+    ap_log_rerror(APLOG_MARK, levels[level], 0, root->r, "%.*s", (int)line.n, line.p);
+}
+
+/* ------------------------------------------------------------------ root and view */
+
+static request_rec *first_of(request_rec *r)
+{
+    while (r->main || r->prev) {
+        r = r->main ? r->main : r->prev;
+    }
+    return r;
+}
+
+static prv_view *view_new(request_rec *r, prv_root *root)
+{
+    prv_view *view = apr_pcalloc(r->pool, sizeof(*view));
+    view->root = root;
+    ap_set_module_config(r->request_config, &privacy_module, view);
+    return view;
+}
+
+prv_root *prv_root_get(request_rec *r)
+{
+    request_rec *first = first_of(r);
+    prv_view *view = ap_get_module_config(first->request_config, &privacy_module);
+    if (!view) {
+        prv_root *root = apr_pcalloc(first->pool, sizeof(*root));
+        root->r = first;
+        root->server = prv_server_of(first->server);
+        root->env =
+            (prv_env){.ctx = root, .alloc = env_alloc, .random = prv_random, .log = env_log};
+        view = view_new(first, root);
+    }
+    return view->root;
+}
+
+prv_view *prv_view_get(request_rec *r)
+{
+    prv_view *view = ap_get_module_config(r->request_config, &privacy_module);
+    if (!view) {
+        prv_root *root = prv_root_get(r);
+        view = root->r == r ? ap_get_module_config(r->request_config, &privacy_module)
+                            : view_new(r, root);
+    }
+    prv_dir_conf *dir = prv_dir_of(r);
+    if (view->dir != dir) {
+        view->dir = dir;
+        view->decided = false;
+    }
+    return view;
+}
+
+/* ------------------------------------------------------------------ state */
+
+static int add_signal(void *signals, const char *name, const char *value)
+{
+    unsigned bits = (name[0] | 0x20) == 's' ? prv_signal_gpc(prv_str_of(value))
+                                            : prv_signal_dnt(prv_str_of(value));
+    *(unsigned *)signals |= bits;
+    return 1;
+}
+
+static int add_cookie(void *list, const char *name, const char *value)
+{
+    (void)name;
+    APR_ARRAY_PUSH((apr_array_header_t *)list, prv_str) = prv_str_of(value);
+    return 1;
+}
+
+static void capture(prv_root *root)
+{
+    request_rec *r = root->r;
+    apr_array_header_t *cookies = apr_array_make(r->pool, 1, sizeof(prv_str));
+    apr_table_do(add_cookie, cookies, r->headers_in, "Cookie", NULL);
+    root->cookies = (prv_str *)(void *)cookies->elts;
+    root->rq.cookies = root->cookies;
+    root->rq.n_cookies = (size_t)cookies->nelts;
+    root->captured = true;
+}
+
+int prv_post_read_last(request_rec *r)
+{
+    /* Later hooks and locations may edit the field: the client's own lines are kept. */
+    if (prv_server_of(r->server)->strongest != PRV_MODE_OFF && !r->main && !r->prev) {
+        prv_root *root = prv_root_get(r);
+        root->server = prv_server_of(r->server);
+        capture(root);
+    }
+    return DECLINED;
+}
+
+prv_backend *prv_backend_of(const prv_root *root)
+{
+    return root->server->shared ? root->server->shared->backend : NULL;
+}
+
+/* Reads token and cache, and asks the store when io. */
+static void begin(prv_root *root, bool io)
+{
+    request_rec *r = root->r;
+    prv_request *rq = &root->rq;
+    prv_op op;
+    if (!root->captured) {
+        capture(root);
+    }
+    unsigned signals = 0;
+    apr_table_do(add_signal, &signals, r->headers_in, "Sec-GPC", "DNT", NULL);
+    root->env.now_ms = apr_time_as_msec(apr_time_now());
+    rq->env = &root->env;
+    rq->site = &root->server->site;
+    rq->zone = root->server->shared ? root->server->shared->zone : NULL;
+    rq->signals = (uint8_t)signals;
+    /* HTTP/1 joins repeated fields with a comma, HTTP/2 with a semicolon. */
+    rq->comma_joined = strncmp(r->protocol ? r->protocol : "", "HTTP/2", 6) != 0;
+    rq->navigation = prv_is_navigation(prv_str_of(r->method),
+                                       prv_str_of(apr_table_get(r->headers_in, "Sec-Fetch-Mode")),
+                                       prv_str_of(apr_table_get(r->headers_in, "Accept")));
+    prv_step step = prv_request_begin(rq, &op);
+    root->begun = true;
+    root->generation++;
+    if (step == PRV_STEP_READY) {
+        root->resolved = true;
+    } else if (io) {
+        prv_reply reply;
+        prv_flight *flight = prv_backend_call(prv_backend_of(root), &op, &reply);
+        prv_request_feed(rq, &reply);
+        prv_flight_free(flight);
+        root->resolved = true;
+    }
+}
+
+void prv_root_resolve(prv_root *root)
+{
+    if (root->resolved) {
+        return;
+    }
+    if (root->begun) {
+        /* An earlier hook looked without asking the store: from the start, with the client's own
+         * lines. */
+        prv_request again = {.cookies = root->rq.cookies, .n_cookies = root->rq.n_cookies};
+        root->rq = again;
+    }
+    begin(root, true);
+    prv_op op;
+    if (prv_request_repair(&root->rq, &op)) {
+        prv_backend_queue(prv_backend_of(root), &op);
+    }
+}
+
+/* ------------------------------------------------------------------ decision */
+
+bool prv_is_endpoint(const prv_dir_conf *dir)
+{
+    return dir->endpoint == PRV_YES;
+}
+
+bool prv_is_well_known(const prv_dir_conf *dir, const char *path)
+{
+    return dir->well_known == PRV_YES && path &&
+           (strcmp(path, "/.well-known/gpc.json") == 0 || strcmp(path, "/.well-known/dnt") == 0 ||
+            strncmp(path, "/.well-known/dnt/", 17) == 0);
+}
+
+/* false: a gate whose names were never checked; cannot be, and then refuses. */
+static bool rules_fill(const prv_view *view, const request_rec *r, prv_rules *rules)
+{
+    const prv_dir_conf *dir = view->dir;
+    const prv_policy *policy = view->root->server->site.policy;
+    prv_rules_init(rules);
+    rules->mode = dir->mode == PRV_MODE_UNSET ? PRV_MODE_OFF : (prv_mode)dir->mode;
+    rules->store_failure_deny = dir->failure_deny == PRV_YES;
+    rules->forward = dir->forward != PRV_NO;
+    rules->exempt = prv_is_endpoint(dir) || prv_is_well_known(dir, r->uri);
+    rules->min_age = (uint8_t)dir->min_age;
+    rules->age_answer = dir->age_answer;
+    const prv_bound *require = dir->require ? prv_named_under(dir->require, policy) : NULL;
+    const prv_bound *vendor = dir->vendor ? prv_named_under(dir->vendor, policy) : NULL;
+    if (require) {
+        rules->require = require->mask;
+        rules->require_answer = dir->require->require.answer;
+    }
+    if (vendor) {
+        rules->vendor = vendor->vendor;
+    }
+    return !dir->require == !require && !dir->vendor == !vendor;
+}
+
+static prv_region region_of(const prv_view *view, request_rec *r)
+{
+    const char *err = NULL;
+    const char *text = view->dir->region ? ap_expr_str_exec(r, view->dir->region, &err) : NULL;
+    if (err) {
+        ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r, "PrivacyRegion: %s", err);
+        text = NULL;
+    }
+    return prv_region_parse(prv_str_of(text));
+}
+
+void prv_view_decide(prv_view *view, request_rec *r, bool io)
+{
+    prv_root *root = view->root;
+    if (io) {
+        prv_root_resolve(root);
+    } else if (!root->begun) {
+        begin(root, false);
+    }
+    if (view->decided && view->generation == root->generation) {
+        return;
+    }
+    view->unbound = !rules_fill(view, r, &view->rules);
+    prv_decide(root->server->site.policy, &view->rules, &root->rq.state, root->rq.degraded,
+               root->rq.signals, region_of(view, r), root->env.now_ms / 1000, &view->d);
+    view->decided = true;
+    view->generation = root->generation;
+}
+
+prv_str prv_uri_of(const request_rec *r)
+{
+    const char *uri = r->unparsed_uri;
+    if (!uri || uri[0] != '/') {
+        uri = apr_uri_unparse(r->pool, &r->parsed_uri, APR_URI_UNP_OMITSITEPART);
+    }
+    return prv_str_of(uri && uri[0] ? uri : "/");
+}
