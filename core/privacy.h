@@ -333,6 +333,10 @@ typedef struct prv_request {
     uint8_t repair;           /* PRV_REPAIR_*: what prv_request_repair() will ask for */
     char key[128];            /* the record's key */
     uint8_t key_len;
+    uint32_t record_seq;      /* of the record as read; 0: none */
+    prv_age record_age;       /* the same */
+    prv_str kept_granted;     /* names in the record that this policy lacks */
+    prv_str kept_refused;
 } prv_request;
 
 /*

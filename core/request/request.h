@@ -48,7 +48,33 @@ bool prv_return_valid(prv_str path);
 /* The state as it counts now: answered ages that have run out are gone. Grants are kept: row 11 checks their time. */
 void prv_state_age_expire(const prv_policy *policy, prv_state *state, int64_t now);
 
-/* Merges what the store said into the token's view (INTERFACE 7); used by prv_request_feed and by the endpoints after a write. */
+/* Merges what the store said into the token's view (INTERFACE 7), and remembers the result in the cache; used by
+ * prv_request_feed and by the endpoints after a write. */
 void prv_request_merge(prv_request *rq, prv_record_status status, const prv_state *record);
+/* Writes rq->state to the cache, so that an older cookie of this id grants nothing that was taken away since. Only for
+ * states with an id. */
+void prv_request_remember(const prv_request *rq);
+
+/* prv_request.repair */
+enum {
+    PRV_REPAIR_ADOPT = 1,     /* write the record of a token from before the store existed */
+    PRV_REPAIR_WRITE = 2,     /* write what the record lacks */
+    PRV_REPAIR_TTL = 4,       /* give a hand-made key a TTL */
+    PRV_REPAIR_AGE = 8,       /* WRITE: the age differs, too */
+    PRV_REPAIR_RESTRICTED = 16
+};
+
+/* ---- merge.c: who wins between two views of one visitor */
+typedef enum prv_later {
+    PRV_LATER_NONE,   /* a tie: all that lowers counts */
+    PRV_LATER_RECORD, /* the winner has the higher seq, and is what the store says or said */
+    PRV_LATER_TOKEN   /* the winner has the higher seq, and is the signed cookie */
+} prv_later;
+/* Takes over from `low` what lowers, unless the winner says otherwise. */
+void prv_state_lower(prv_state *winner, const prv_state *low, prv_later later);
+/* Verified copies of our cookie of different ids (FACTS 3): the first one's id, grants common to all, refusals of all. */
+void prv_state_common(prv_state *first, const prv_state *other);
+/* The token against what was last seen (unavailable store, or none asked yet). */
+void prv_state_last_seen(prv_state *out, const prv_state *token, const prv_state *seen);
 
 #endif

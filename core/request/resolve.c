@@ -1,0 +1,296 @@
+/*
+ * One request's state: its cookie, what the cache knows, and the store's answer. Nothing here
+ * allocates or waits but prv_request_repair(), which runs after the request has its answer.
+ */
+#include "request.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* ------------------------------------------------------------------ the cache */
+
+/* Entries of another policy, keyring, cookie name or store setting are not found: a token verified
+ * for one server block says nothing at another. */
+static uint32_t cache_tag(const prv_request *rq)
+{
+    const prv_site *site = rq->site;
+    const uint32_t generation = prv_keyring_generation(site->keys);
+    uint64_t h = prv_fnv64(site->policy->digest ^ PRV_FNV64_SEED, site->cookie.name);
+    h = prv_fnv64(h, (prv_str){(const char *)&generation, sizeof generation});
+    h = prv_fnv64(h, site->store ? PRV_STR("s") : PRV_STR("-"));
+    h = prv_fnv64(h, site->policy->id);
+    return (uint32_t)(h ^ h >> 32);
+}
+
+static prv_cache_key key_of_id(const char id[PRV_ID_LEN])
+{
+    prv_cache_key key;
+    prv_id_pack(id, key.b);
+    return key;
+}
+
+void prv_request_remember(const prv_request *rq)
+{
+    if (rq->zone && rq->state.id_len == PRV_ID_LEN)
+        prv_cache_put(rq->zone, key_of_id(rq->state.id), cache_tag(rq), &rq->state, NULL,
+                      rq->env->now_ms);
+}
+
+/* ------------------------------------------------------------------ copies of our cookie */
+
+typedef struct copy {
+    prv_state state;
+    bool old_key;
+    bool cached;
+} copy;
+
+typedef struct copies {
+    size_t seen;
+    size_t n;
+    copy of[PRV_MAX_COPIES];
+    bool bad;
+} copies;
+
+/* An entry that no token was seen for has no MAC, and must not answer for a token that claims
+ * zeros. */
+static bool mac_known(const uint8_t mac[PRV_MAC_LEN])
+{
+    static const uint8_t none[PRV_MAC_LEN];
+    return !prv_mac_equal(mac, none);
+}
+
+/* Id, MAC and tag equal: the body is not read and the state is the entry's alone. */
+static bool repeated(const prv_request *rq, const prv_token_parts *parts,
+                     const uint8_t mac[PRV_MAC_LEN], copy *out)
+{
+    const prv_key *key = prv_keyring_find(rq->site->keys, PRV_KEY_TOKEN, parts->kid);
+    if (!key || !mac_known(mac) || !prv_mac_equal(mac, parts->mac))
+        return false;
+    out->old_key = key != prv_keyring_signer(rq->site->keys, PRV_KEY_TOKEN);
+    out->cached = true;
+    return true;
+}
+
+static bool verify_uncached(const prv_request *rq, prv_str text, copy *out)
+{
+    out->cached = false;
+    return prv_token_read(rq->site, text, &out->state, &out->old_key, NULL) == PRV_TOKEN_OK;
+}
+
+/* Without a store the cache holds verified tokens, and shows when an older one of the same id is
+ * played again. */
+static bool verify(const prv_request *rq, prv_str text, copy *out)
+{
+    prv_token_parts parts;
+    prv_state seen;
+    uint8_t mac[PRV_MAC_LEN];
+    if (!prv_token_split(text, &parts))
+        return false;
+    if (rq->site->store || !rq->zone)
+        return verify_uncached(rq, text, out);
+
+    const uint32_t tag = cache_tag(rq);
+    prv_cache_key key;
+    if (parts.id.n > 0)
+        key = key_of_id(parts.id.p);
+    else
+        memcpy(key.b, parts.mac, sizeof key.b);
+    const bool found = prv_cache_get(rq->zone, key, tag, &seen, mac);
+    if (found && repeated(rq, &parts, mac, out)) {
+        out->state = seen;
+        return true;
+    }
+    if (!verify_uncached(rq, text, out))
+        return false;
+    if (found && seen.seq > out->state.seq)
+        prv_state_lower(&out->state, &seen, PRV_LATER_NONE);
+    else
+        prv_cache_put(rq->zone, key, tag, &out->state, parts.mac, rq->env->now_ms);
+    return true;
+}
+
+static bool same_id(const prv_state *a, const prv_state *b)
+{
+    return a->id_len == PRV_ID_LEN && b->id_len == PRV_ID_LEN &&
+           memcmp(a->id, b->id, PRV_ID_LEN) == 0;
+}
+
+/* Behind a comma it may be a part of another cookie's value, which others than we can set: it only
+ * lowers, and names no record. */
+static void doubt(prv_state *state)
+{
+    const prv_state lesser = {.present = true,
+                              .seq = state->seq,
+                              .at = state->at,
+                              .expires = state->expires,
+                              .version = state->version,
+                              .restricted = state->restricted,
+                              .refused = state->refused,
+                              .age = {.under = state->age.under, .at = state->age.at}};
+    *state = lesser;
+}
+
+static void copies_add(const prv_request *rq, copies *c, prv_str text, bool doubtful)
+{
+    copy next;
+    if (c->seen++ >= PRV_MAX_COPIES || !rq->site->keys || !verify(rq, text, &next)) {
+        c->bad = true;
+        return;
+    }
+    if (doubtful) {
+        doubt(&next.state);
+        c->bad = true;
+    }
+    for (size_t i = 0; i < c->n; i++) {
+        if (!same_id(&c->of[i].state, &next.state))
+            continue;
+        if (next.state.seq > c->of[i].state.seq)
+            c->of[i] = next;
+        return;
+    }
+    c->of[c->n++] = next;
+}
+
+static void copies_find(const prv_request *rq, copies *c)
+{
+    const prv_str own = rq->site->cookie.name;
+    for (size_t i = 0; i < rq->n_cookies; i++) {
+        prv_cookie_iter it;
+        prv_str name, value, pair;
+        prv_cookie_iter_init(&it, rq->cookies[i], rq->comma_joined);
+        while (prv_cookie_next(&it, &name, &value, &pair)) {
+            if (name.n == own.n && name.n > 0 && memcmp(name.p, own.p, own.n) == 0)
+                copies_add(rq, c, value, it.after_comma);
+        }
+    }
+}
+
+static void take_copies(prv_request *rq, const copies *c)
+{
+    rq->has_token = c->n > 0;
+    rq->state.unreadable = c->bad;
+    if (c->n == 0)
+        return;
+    rq->token = c->of[0].state;
+    rq->foreign_key = c->of[0].old_key;
+    rq->source = c->of[0].cached ? PRV_SOURCE_CACHE : PRV_SOURCE_TOKEN;
+    for (size_t i = 1; i < c->n; i++)
+        prv_state_common(&rq->token, &c->of[i].state);
+    prv_state_age_expire(rq->site->policy, &rq->token, rq->env->now_ms / 1000);
+    rq->state = rq->token;
+    rq->state.unreadable = c->bad;
+}
+
+/* ------------------------------------------------------------------ begin and feed */
+
+/* Until the store answers, and if it does not: the token against the last entry seen. */
+static void view_last_seen(prv_request *rq)
+{
+    prv_state seen;
+    if (!rq->zone || !prv_cache_get(rq->zone, key_of_id(rq->token.id), cache_tag(rq), &seen, NULL))
+        return;
+    const bool unreadable = rq->state.unreadable;
+    prv_state_last_seen(&rq->state, &rq->token, &seen);
+    rq->state.unreadable = unreadable;
+    prv_state_age_expire(rq->site->policy, &rq->state, rq->env->now_ms / 1000);
+    if (seen.seq >= rq->token.seq)
+        rq->source = PRV_SOURCE_CACHE;
+}
+
+prv_step prv_request_begin(prv_request *rq, prv_op *op)
+{
+    copies found = {0};
+    rq->state = (prv_state){0};
+    rq->token = (prv_state){0};
+    rq->source = PRV_SOURCE_NONE;
+    copies_find(rq, &found);
+    take_copies(rq, &found);
+    if (!rq->site->store || rq->token.id_len != PRV_ID_LEN)
+        return PRV_STEP_READY;
+
+    view_last_seen(rq);
+    if (rq->site->prefix.n + 40 > sizeof rq->key) {
+        rq->degraded = true; /* a prefix that the configuration does not accept */
+        rq->source = PRV_SOURCE_DEGRADED;
+        return PRV_STEP_READY;
+    }
+    const prv_str id = {rq->token.id, PRV_ID_LEN};
+    rq->key_len = (uint8_t)prv_record_key(rq->site->prefix, id, rq->key);
+    rq->pending = true;
+    *op = (prv_op){.kind = PRV_OP_READ, .key = {rq->key, rq->key_len}};
+    return PRV_STEP_NEED_STORE;
+}
+
+void prv_request_feed(prv_request *rq, const prv_reply *reply)
+{
+    rq->pending = false;
+    if (reply->status == PRV_REPLY_UNAVAILABLE) {
+        rq->degraded = true;
+        rq->source = PRV_SOURCE_DEGRADED;
+        return;
+    }
+    prv_state record;
+    prv_record_kept kept;
+    bool no_ttl = false;
+    const prv_str id = {rq->token.id, PRV_ID_LEN};
+    const prv_record_status status = prv_record_read(rq->site->policy, rq->site->keys, id, reply,
+                                                     rq->env, &record, &kept, &no_ttl);
+    prv_request_merge(rq, status, &record);
+    rq->source = PRV_SOURCE_STORE;
+    rq->kept_granted = kept.granted;
+    rq->kept_refused = kept.refused;
+    if (no_ttl)
+        rq->repair |= PRV_REPAIR_TTL;
+}
+
+/* ------------------------------------------------------------------ repair */
+
+static bool repair_write(prv_request *rq, unsigned what, prv_op *op)
+{
+    const prv_env *env = rq->env;
+    prv_state next = rq->state;
+    const bool adopt = what & PRV_REPAIR_ADOPT;
+    /* The token's own seq, so that the cookie that is out there matches; a new one where the record
+     * was not behind. */
+    if (!adopt && next.seq <= rq->record_seq) {
+        if (rq->record_seq == UINT32_MAX)
+            return false;
+        next.seq = rq->record_seq + 1;
+    }
+    if (next.seq == 0)
+        next.seq = 1;
+    char *change = env->alloc(env->ctx, PRV_ID_LEN);
+    if (!change || !prv_id_make(env, change) ||
+        prv_state_end(rq->site->policy, &next) <= env->now_ms / 1000)
+        return false;
+    const prv_record_meta meta = {.change = {change, PRV_ID_LEN},
+                                  .kept = {rq->kept_granted, rq->kept_refused},
+                                  .leave_age = !adopt && !(what & PRV_REPAIR_AGE),
+                                  .leave_restricted = !adopt && !(what & PRV_REPAIR_RESTRICTED)};
+    return prv_record_change(rq->site->policy, rq->site->keys, rq->site->prefix, &next,
+                             adopt ? 0 : rq->record_seq, &meta, env, op);
+}
+
+static bool repair_ttl(prv_request *rq, prv_op *op)
+{
+    const size_t cap = 24;
+    char *seconds = rq->env->alloc(rq->env->ctx, cap);
+    const int64_t life = rq->site->policy->lifetimes.maximum;
+    if (!seconds || life <= 0)
+        return false;
+    const int n = snprintf(seconds, cap, "%lld", (long long)life);
+    *op = (prv_op){.kind = PRV_OP_EXPIRE, .key = {rq->key, rq->key_len}, .n_args = 1};
+    op->args[0] = (prv_str){seconds, (size_t)n};
+    return true;
+}
+
+bool prv_request_repair(prv_request *rq, prv_op *op)
+{
+    const unsigned what = rq->repair;
+    rq->repair = 0;
+    if (rq->pending || rq->degraded || !what)
+        return false;
+    if (what & (PRV_REPAIR_ADOPT | PRV_REPAIR_WRITE))
+        return repair_write(rq, what, op);
+    return repair_ttl(rq, op);
+}
