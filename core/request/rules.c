@@ -217,12 +217,6 @@ prv_code prv_site_check(const prv_site *site, prv_mode strongest, prv_error *err
                              "privacy on needs keys; expected privacy_key_file with a file that "
                              "privacyctl keys new makes");
     }
-    if (site->keys != NULL && prv_keyring_signer(site->keys, PRV_KEY_TOKEN) == NULL) {
-        return prv_conf_fail(
-            err, PRV_ERR_VALUE,
-            "the key file has no key of use token; expected a line such as the one "
-            "that privacyctl keys new writes");
-    }
     if (site->cookie.path.n > 0 && !path_covers(site->cookie.path, site->home)) {
         return prv_conf_fail(err, PRV_ERR_VALUE,
                              "cookie path \"%.*s\" does not cover privacy_home \"%.*s\": browsers "
