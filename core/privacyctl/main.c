@@ -24,7 +24,7 @@ static const ctl_command commands[] = {
      "--policy F [--keys F] [--cookie LINE]… [--gpc V] [--dnt V] [--region R]\n"
      "                                  [--record FIELD=VALUE]… [--absent] [--unavailable] [--json] [--batch]\n"
      "                                  what the servers decide, and by which row"},
-    {"token", NULL, ctl_token, "--policy F --keys F [FIELD=VALUE]…  a signed cookie for tests"},
+    {"token", NULL, ctl_token, "--policy F --keys F [--batch] [FIELD=VALUE]…  a signed cookie for tests"},
     {"consent", "get", ctl_consent_get, "ID                      a visitor's record, as JSON"},
     {"consent", "set", ctl_consent_set, "ID PURPOSE=grant|refuse…  change it as the visitor asked"},
     {"consent", "withdraw", ctl_consent_withdraw, "ID                 refuse everything that can be"},

@@ -2,6 +2,7 @@
  * privacyctl token: a signed cookie for an operator's own tests, from the fields of a record. It grants nothing that
  * somebody who can read the key file could not grant anyway.
  */
+#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -71,33 +72,82 @@ static bool field(ctl *c, prv_str name, prv_str value, prv_state *state)
 #undef IS
 }
 
+/* state is finished and printed as NAME=VALUE. */
+static int print_token(ctl *c, prv_state *state)
+{
+    char text[PRV_TOKEN_MAX + 1];
+    if (state->expires == 0) {
+        state->expires = prv_state_expires(c->policy, state);
+    }
+    size_t n = prv_token_write(&c->site, state, text);
+    if (n == 0) {
+        return ctl_fail("%s has no token key that signs", c->keys_path);
+    }
+    printf("%.*s=%.*s\n", (int)c->site.cookie.name.n, c->site.cookie.name.p, (int)n, text);
+    return CTL_OK;
+}
+
+static prv_state fresh(const ctl *c)
+{
+    return (prv_state){
+        .present = true, .seq = 1, .at = c->env.now_ms / 1000, .version = c->policy->version};
+}
+
+static int bad_field(const char *what)
+{
+    return ctl_fail("\"%s\" is none of id granted refused seq policy at expires signals age "
+                    "age_at stored restricted, or its value is malformed",
+                    what);
+}
+
+/* One JSON object of fields a line. */
+static int batch(ctl *c)
+{
+    char *line = NULL;
+    size_t cap = 0;
+    int status = CTL_OK;
+    for (ssize_t n; status == CTL_OK && (n = getline(&line, &cap, stdin)) > 0;) {
+        json_error_t at;
+        json_t *j = json_loadb(line, (size_t)n, JSON_REJECT_DUPLICATES, &at);
+        const char *name;
+        json_t *v;
+        prv_state state = fresh(c);
+        if (!json_is_object(j)) {
+            status = ctl_fail("standard input: %s", j == NULL ? at.text : "a line is no object");
+        }
+        json_object_foreach(j, name, v)
+        {
+            const prv_str value = {json_string_value(v), json_string_length(v)};
+            if (status == CTL_OK &&
+                (value.p == NULL || !field(c, ctl_str(name), value, &state))) {
+                status = bad_field(name);
+            }
+        }
+        status = status == CTL_OK ? print_token(c, &state) : status;
+        json_decref(j);
+    }
+    free(line);
+    return status;
+}
+
 int ctl_token(ctl *c)
 {
-    prv_state state = {.present = true, .seq = 1, .at = c->env.now_ms / 1000};
-    char text[PRV_TOKEN_MAX + 1];
     if (!ctl_need_policy(c) || !ctl_need_keys(c)) {
         return CTL_FAILED;
     }
-    state.version = c->policy->version;
+    ctl_site(c, false);
+    if (c->batch) {
+        return batch(c);
+    }
+    prv_state state = fresh(c);
     for (size_t i = 0; i < c->words.n; i++) {
         prv_str word = c->words.v[i];
         const char *eq = memchr(word.p, '=', word.n);
         size_t n = eq == NULL ? 0 : (size_t)(eq - word.p);
         if (eq == NULL ||
             !field(c, (prv_str){word.p, n}, (prv_str){eq + 1, word.n - n - 1}, &state)) {
-            return ctl_fail("\"%s\" is none of id granted refused seq policy at expires signals age "
-                            "age_at stored restricted, or its value is malformed",
-                            word.p);
+            return bad_field(word.p);
         }
     }
-    if (state.expires == 0) {
-        state.expires = prv_state_expires(c->policy, &state);
-    }
-    ctl_site(c, false);
-    size_t n = prv_token_write(&c->site, &state, text);
-    if (n == 0) {
-        return ctl_fail("%s has no token key that signs", c->keys_path);
-    }
-    printf("%.*s=%.*s\n", (int)c->site.cookie.name.n, c->site.cookie.name.p, (int)n, text);
-    return CTL_OK;
+    return print_token(c, &state);
 }
