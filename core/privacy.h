@@ -189,7 +189,12 @@ typedef struct prv_site {
     prv_limit_conf limit;
     bool store;                /* a store is configured */
     prv_str prefix;            /* privacy: */
+    uint64_t ages[2];          /* ages that locations of this server ask for, bit N is age N: prv_site_age() */
 } prv_site;
+
+/* While configuration loads: some location asks for this age, so an answer at the age page must tell about it. 0 and
+ * PRV_AGE_POLICY note nothing. */
+void prv_site_age(prv_site *site, unsigned min_age);
 
 /* What cannot be served is said when configuration loads: mode on without policy or keys and the like.
  * `any_gated` tells whether some location of this server is on or report. */

@@ -15,7 +15,6 @@ typedef struct prv_page {
     prv_str form_token;     /* hidden field of a form, or empty */
     prv_str notice;         /* a sentence on top (answered already, cookies off, ...), or empty */
     bool confirm;           /* a refused form shown again with its values: the 403 page */
-    unsigned min_age;       /* age page: the threshold that the gate asks for; 0: the policy's */
     const prv_field *fields; /* confirm: the form's values, as hidden fields */
     size_t n_fields;
     prv_str action;         /* confirm: where the form goes, below base */

@@ -44,20 +44,10 @@ static void number(prv_html *h, const char *name, const char *digits, const char
 }
 
 /* Neutral: no default, no hint of the threshold that is asked for. */
-static void question(prv_html *h, unsigned min_age)
+static void question(prv_html *h)
 {
     prv_html_element(h, "p", PRV_WORD_AGE_ABOUT);
     prv_html_form(h, "age");
-    if (min_age > 0 && min_age <= 120) {
-        char text[3];
-        size_t n = 0;
-        if (min_age >= 100)
-            text[n++] = '1';
-        if (min_age >= 10)
-            text[n++] = (char)('0' + min_age / 10 % 10);
-        text[n++] = (char)('0' + min_age % 10);
-        prv_html_hidden(h, "min", (prv_str){text, n});
-    }
     prv_html_raw(h, "<div class=\"date\">\n");
     number(h, "year", "4", "off", PRV_WORD_YEAR);
     number(h, "month", "2", "off", PRV_WORD_MONTH);
@@ -66,26 +56,46 @@ static void question(prv_html *h, unsigned min_age)
     submit(h, PRV_WORD_CONTINUE);
 }
 
+/* Ages that are asked for here, by what is known of them: the policy's for the region and those of locations. */
+typedef struct asked {
+    bool any, unknown, ok;
+} asked;
+
+static asked asked_ages(const prv_page *page)
+{
+    const prv_request *rq = page->rq;
+    prv_state state = rq->state;
+    asked a = {0};
+    prv_state_age_expire(rq->site->policy, &state, rq->env->now_ms / 1000);
+    for (unsigned age = 1; age <= 120; age++) {
+        if (age != page->d->age_min && !(rq->site->ages[age / 64] >> age % 64 & 1))
+            continue;
+        const prv_age_status status = prv_age_check(&state.age, age);
+        a.any = true;
+        a.unknown |= status == PRV_AGE_UNKNOWN;
+        a.ok |= status == PRV_AGE_OK;
+    }
+    /* The policy's own is the one that speaks for the visitor. */
+    if (page->d->age_min > 0)
+        a.ok = prv_age_check(&state.age, page->d->age_min) == PRV_AGE_OK;
+    return a;
+}
+
 prv_str prv_page_age(const prv_page *page)
 {
     prv_html h;
-    const unsigned asked = page->min_age > 0 ? page->min_age : page->d->age_min;
+    const asked a = asked_ages(page);
     prv_html_begin(&h, page);
     prv_html_head(&h, PRV_WORD_AGE_TITLE);
-    if (asked == 0) {
+    if (!a.any) {
         prv_html_element(&h, "p", PRV_WORD_AGE_NONE);
+    } else if (a.unknown) {
+        question(&h);
+    } else if (a.ok) {
+        prv_html_element(&h, "p", PRV_WORD_AGE_OK);
+        back(&h);
     } else {
-        switch (prv_age_check(&page->rq->state.age, asked)) {
-        case PRV_AGE_UNDER:
-            prv_html_element(&h, "p", PRV_WORD_AGE_UNDER);
-            break;
-        case PRV_AGE_OK:
-            prv_html_element(&h, "p", PRV_WORD_AGE_OK);
-            back(&h);
-            break;
-        default:
-            question(&h, page->min_age);
-        }
+        prv_html_element(&h, "p", PRV_WORD_AGE_UNDER);
     }
     prv_html_foot(&h);
     return prv_html_end(&h);

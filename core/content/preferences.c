@@ -255,21 +255,23 @@ static void purpose_of(view *v, unsigned i)
     prv_html_raw(h, "</fieldset>\n");
 }
 
+static void all_at_once(prv_html *h)
+{
+    prv_html_raw(h, "<section>\n");
+    prv_html_element(h, "h2", PRV_WORD_ALL_AT_ONCE);
+    prv_html_form(h, "consent");
+    prv_html_raw(h, "<p class=\"choice\">\n"
+                    "<button type=\"submit\" name=\"choice\" value=\"refuse\">");
+    prv_html_word(h, PRV_WORD_REFUSE);
+    prv_html_raw(h, "</button>\n<button type=\"submit\" name=\"choice\" value=\"accept\">");
+    prv_html_word(h, PRV_WORD_ACCEPT);
+    prv_html_raw(h, "</button>\n</p>\n</form>\n</section>\n");
+}
+
 static void choices(view *v)
 {
     prv_html *h = &v->h;
     const uint32_t open = prv_refusable(v->policy);
-    if (open != 0) {
-        prv_html_raw(h, "<section>\n");
-        prv_html_element(h, "h2", PRV_WORD_ALL_AT_ONCE);
-        prv_html_form(h, "consent");
-        prv_html_raw(h, "<p class=\"choice\">\n"
-                        "<button type=\"submit\" name=\"choice\" value=\"refuse\">");
-        prv_html_word(h, PRV_WORD_REFUSE);
-        prv_html_raw(h, "</button>\n<button type=\"submit\" name=\"choice\" value=\"accept\">");
-        prv_html_word(h, PRV_WORD_ACCEPT);
-        prv_html_raw(h, "</button>\n</p>\n</form>\n</section>\n");
-    }
     prv_html_raw(h, "<section>\n");
     prv_html_element(h, "h2", PRV_WORD_ONE_BY_ONE);
     prv_html_form(h, "consent");
@@ -283,6 +285,8 @@ static void choices(view *v)
         prv_html_raw(h, "</button></p>\n");
     }
     prv_html_raw(h, "</form>\n</section>\n");
+    if (open != 0)
+        all_at_once(h);
 }
 
 /* ------------------------------------------------------------------ who is responsible */

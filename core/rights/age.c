@@ -58,9 +58,16 @@ static void place(unsigned threshold, unsigned years, prv_age *out)
         out->under = (uint8_t)threshold;
 }
 
-bool prv_age_answer(const prv_policy *policy, unsigned min, unsigned years, const prv_age *known,
-                    int64_t now, prv_age *out)
+void prv_site_age(prv_site *site, unsigned min_age)
 {
+    if (min_age > 0 && min_age <= AGE_MAX)
+        site->ages[min_age / 64] |= UINT64_C(1) << min_age % 64;
+}
+
+bool prv_age_answer(const prv_site *site, unsigned years, const prv_age *known, int64_t now,
+                    prv_age *out)
+{
+    const prv_policy *policy = site->policy;
     if (years < known->ok || (known->under != 0 && years >= known->under))
         return false;
     *out = *known;
@@ -69,7 +76,10 @@ bool prv_age_answer(const prv_policy *policy, unsigned min, unsigned years, cons
     place(policy->age_sale, years, out);
     for (size_t i = 0; i < policy->n_age_regions; i++)
         place(policy->age_regions[i].age, years, out);
-    place(min, years, out);
+    for (unsigned age = 1; age <= AGE_MAX; age++) {
+        if (site->ages[age / 64] >> age % 64 & 1)
+            place(age, years, out);
+    }
     /* An `under` that the application or an operator said stays as long as the record. */
     out->at = known->under != 0 && known->at == 0 ? 0 : now;
     return true;

@@ -174,6 +174,7 @@ static void adopt(prv_change_run *run)
     rq->renew = false;
     rq->foreign_key = false;
     rq->repair = 0;
+    prv_request_remember(rq); /* an older cookie that is sent again is then known for what it is */
 }
 
 /* The store is down: what lowers holds by the cookie, what raises does not happen. */
@@ -258,6 +259,11 @@ static bool kept_names(prv_change_run *run, bool in_force)
     return true;
 }
 
+static bool age_same(const prv_age *a, const prv_age *b)
+{
+    return a->ok == b->ok && a->under == b->under && a->parental == b->parental && a->at == b->at;
+}
+
 static prv_change_step change_write(prv_change_run *run, uint32_t expected, prv_op *op)
 {
     prv_request *rq = run->rq;
@@ -268,10 +274,16 @@ static prv_change_step change_write(prv_change_run *run, uint32_t expected, prv_
         return change_local(run);
     run->next.stored = true;
     const bool kept = kept_names(run, in_force);
-    const prv_record_meta meta = {.method = run->change.method,
-                                  .region = run->change.region,
-                                  .change = {run->id, PRV_ID_LEN},
-                                  .kept = run->kept};
+    /* What this change says nothing about stays as it is stored, so that an edit by hand made meanwhile stands. */
+    const prv_record_meta meta = {
+        .method = run->change.method,
+        .region = run->change.region,
+        .change = {run->id, PRV_ID_LEN},
+        .kept = run->kept,
+        .leave_age = run->has_record && !run->change.set_age &&
+                     age_same(&run->next.age, &run->record_age),
+        .leave_restricted = run->has_record && run->change.restricted < 0 &&
+                            run->next.restricted == run->record_restricted};
     if (!kept || !prv_record_change(site->policy, site->keys, site->prefix, &run->next, expected,
                                     &meta, rq->env, op))
         return change_local(run);
@@ -307,6 +319,9 @@ static void take_record(prv_change_run *run, const prv_reply *reply)
     prv_record_status status = prv_record_read(rq->site->policy, rq->site->keys,
                                                (prv_str){run->record_id, PRV_ID_LEN}, &as_read,
                                                rq->env, &record, &run->kept, &no_ttl);
+    run->has_record = status == PRV_RECORD_OK;
+    run->record_age = record.age;
+    run->record_restricted = record.restricted;
     prv_request_merge(rq, status, &record);
     rq->state.id_len = PRV_ID_LEN;
     memcpy(rq->state.id, run->record_id, PRV_ID_LEN);

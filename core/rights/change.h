@@ -37,6 +37,9 @@ typedef struct prv_change_run {
     bool has_record_id;
     char record_id[PRV_ID_LEN];
     uint32_t attempted;     /* seq of a write whose outcome may be unknown */
+    bool has_record;        /* read and readable; then these are its age and restriction as stored */
+    bool record_restricted;
+    prv_age record_age;
     prv_record_kept kept;
 } prv_change_run;
 

@@ -9,7 +9,7 @@ static const prv_str json_type = {"application/json", 16};
 void prv_endpoint_decide(prv_endpoint *ep)
 {
     const prv_request *rq = ep->rq;
-    prv_decide(rq->site->policy, ep->rules, &rq->state, rq->degraded, rq->signals, ep->http.region,
+    prv_decide(rq->site->policy, &ep->rules, &rq->state, rq->degraded, rq->signals, ep->http.region,
                rq->env->now_ms / 1000, &ep->d);
 }
 
@@ -19,8 +19,7 @@ prv_page prv_endpoint_page(const prv_endpoint *ep)
                       .d = &ep->d,
                       .http = &ep->http,
                       .base = ep->base,
-                      .return_path = ep->return_path,
-                      .min_age = ep->min_age};
+                      .return_path = ep->return_path};
 }
 
 static prv_ep_step problem(prv_endpoint *ep, prv_response *response, int status, prv_str detail)
@@ -266,7 +265,6 @@ prv_ep_step prv_age_call(prv_endpoint *ep, prv_op *op, prv_response *response)
     if (code != PRV_OK)
         return malformed(ep, &err, response);
     ep->return_path = input.return_path;
-    ep->min_age = input.min > 0 ? input.min : ep->min_age;
     if (ep->form && !form_trusted(ep, input.token, input.fields, input.n_fields, response))
         return PRV_EP_RESPOND;
 
@@ -279,8 +277,7 @@ prv_ep_step prv_age_call(prv_endpoint *ep, prv_op *op, prv_response *response)
                          response);
     prv_state_age_expire(ep->rq->site->policy, &known, now);
     prv_change change = {.set_age = true};
-    if (!prv_age_answer(ep->rq->site->policy, ep->min_age, (unsigned)years, &known.age, now,
-                        &change.age))
+    if (!prv_age_answer(ep->rq->site, (unsigned)years, &known.age, now, &change.age))
         return age_again(ep, 409, PRV_WORD_AGE_ANSWERED,
                          PRV_STR("The age was answered already, and this does not agree with it."),
                          response);

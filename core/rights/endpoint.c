@@ -130,14 +130,7 @@ static bool locate(prv_endpoint *ep)
 static void prepare(prv_endpoint *ep)
 {
     const prv_str to = query(ep, PRV_STR("return"));
-    const prv_str min = query(ep, PRV_STR("min"));
     ep->return_path = prv_return_valid(to) ? to : PRV_NONE;
-    for (size_t i = 0; i < min.n && min.n <= 3; i++)
-        ep->min_age = min.p[i] >= '0' && min.p[i] <= '9' && ep->min_age < 1000
-                          ? ep->min_age * 10 + (unsigned)(min.p[i] - '0')
-                          : 1000;
-    if (ep->min_age > 120)
-        ep->min_age = 0;
     prv_endpoint_decide(ep);
 }
 
@@ -151,7 +144,9 @@ prv_ep_step prv_endpoint_begin(prv_endpoint **out, prv_request *rq, const prv_ru
         prv_respond_body(response, 503, PRV_NONE, PRV_NONE);
         return PRV_EP_RESPOND;
     }
-    *ep = (prv_endpoint){.rq = rq, .rules = rules, .http = *http};
+    *ep = (prv_endpoint){.rq = rq, .rules = *rules, .http = *http};
+    ep->rules.exempt = true;
+    ep->rules.min_age = 0;
     const struct route *route = locate(ep) ? route_find(ep->name) : NULL;
     if (route == NULL) {
         prv_respond_problem(env, response, 404, PRV_STR("There is nothing here."));

@@ -7,14 +7,13 @@
 
 struct prv_endpoint {
     prv_request *rq;
-    const prv_rules *rules;
+    prv_rules rules;      /* the location's, without gates: `age` speaks of the policy's minimum */
     prv_http http;
     prv_decision d;       /* before a change, then after it */
     prv_str base;         /* where the endpoints are mounted, with the trailing slash */
     prv_str name;         /* the path below base */
     bool form;            /* the answer to a change is a redirect */
     bool age;             /* the change under way is an answer to the age page */
-    unsigned min_age;     /* threshold that a gate asks for; 0: the policy's */
     prv_str return_path;
     prv_change_run run;
 };

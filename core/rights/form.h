@@ -31,7 +31,6 @@ typedef struct prv_consent_input {
 
 typedef struct prv_age_input {
     unsigned year, month, day;
-    unsigned min;           /* threshold that a gate asks for; 0: none */
     bool bad_date;          /* no date, or not of the calendar: forms show the question again */
     prv_str return_path;
     prv_str token;
@@ -53,11 +52,8 @@ prv_code prv_input_age_json(prv_str body, prv_age_input *out, prv_error *err);
 /* Completed years on the day of `now` (UTC), -1: no date of the calendar, in the future, or before 1900. Somebody born on 29 February
  * grows a year older on 1 March in years without that day: the later of the two readings. */
 int prv_age_years(unsigned year, unsigned month, unsigned day, int64_t now);
-/*
- * The bounds that `years` gives among the thresholds of policy and `min` (0: none), merged with what is known.
- * false: the answer contradicts `known`.
- */
-bool prv_age_answer(const prv_policy *policy, unsigned min, unsigned years, const prv_age *known, int64_t now,
-                    prv_age *out);
+/* The bounds that `years` gives among the thresholds of the policy and of the site's locations, merged with what is known.
+ * false: the answer contradicts `known`. */
+bool prv_age_answer(const prv_site *site, unsigned years, const prv_age *known, int64_t now, prv_age *out);
 
 #endif

@@ -144,8 +144,10 @@ static prv_code consent_meaning(const prv_policy *policy, const sets *s, uint32_
         out->refuse = prv_refusable(policy);
         out->everything = true;
     } else if (prv_view_equal(s->choice, PRV_STR("save"))) {
+        /* A tick counts for what was shown. A form that says of nothing that it was shown has only its ticks. */
+        const uint32_t seen = s->asked != 0 ? s->asked : s->ticked;
         const uint32_t lifted = s->asked & ~consent & refused;
-        out->grant = (s->ticked | lifted) & ~s->objected;
+        out->grant = ((s->ticked & seen) | lifted) & ~s->objected;
         out->refuse = (s->asked & consent & ~s->ticked) | s->objected;
     } else {
         return fail(err, PRV_ERR_VALUE,
@@ -273,21 +275,15 @@ static unsigned number(prv_str text, size_t digits)
     return n;
 }
 
-static unsigned threshold(prv_str text)
-{
-    const unsigned n = number(text, 3);
-    return n <= 120 ? n : 0;
-}
-
 static prv_code age_field(prv_str name, prv_str value, prv_age_input *out, unsigned *seen,
                           prv_error *err)
 {
-    static const prv_str names[] = {{"token", 5}, {"return", 6}, {"min", 3},
-                                    {"year", 4},  {"month", 5},  {"day", 3}};
+    static const prv_str names[] = {
+        {"token", 5}, {"return", 6}, {"year", 4}, {"month", 5}, {"day", 3}};
     size_t which = 0;
-    while (which < 6 && !prv_view_equal(name, names[which]))
+    while (which < 5 && !prv_view_equal(name, names[which]))
         which++;
-    if (which == 6)
+    if (which == 5)
         return PRV_OK;
     if (*seen & 1u << which)
         return fail(err, PRV_ERR_VALUE, "The field \"%s\" is given twice.", show(name).text);
@@ -301,12 +297,9 @@ static prv_code age_field(prv_str name, prv_str value, prv_age_input *out, unsig
         out->return_path = prv_return_valid(value) ? value : PRV_NONE;
         break;
     case 2:
-        out->min = threshold(value);
-        break;
-    case 3:
         out->year = number(value, 4);
         break;
-    case 4:
+    case 3:
         out->month = number(value, 2);
         break;
     default:

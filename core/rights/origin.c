@@ -39,13 +39,14 @@ prv_origin prv_origin_check(const prv_site *site, const prv_http *http)
 {
     const prv_str fetch = prv_view_trim(http->sec_fetch_site);
     const prv_str origin = prv_view_trim(http->origin);
-    if (fetch.n > 0) {
+    /* An empty field is there, and is not ours: only a view without a pointer says that there is none. */
+    if (fetch.p != NULL) {
         bool own = prv_view_equal(fetch, PRV_STR("same-origin")) ||
                    prv_view_equal(fetch, PRV_STR("none")) ||
                    (site->cookie.domain.n > 0 && prv_view_equal(fetch, PRV_STR("same-site")));
         return own ? PRV_ORIGIN_OWN : PRV_ORIGIN_FOREIGN;
     }
-    if (origin.n > 0)
+    if (origin.p != NULL)
         return origin_own(origin, http) ? PRV_ORIGIN_OWN : PRV_ORIGIN_FOREIGN;
     return PRV_ORIGIN_UNKNOWN;
 }

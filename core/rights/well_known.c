@@ -46,9 +46,18 @@ static prv_str tracking(const prv_request *rq, const prv_rules *rules, const prv
     const prv_str tk = prv_header_tk(rq, d);
     if (tk.n == 1)
         return tk;
-    if (prv_refusable(policy) == 0 && policy->unknown_cookies == PRV_UNKNOWN_DENY)
+    if (!prv_could_track(policy))
         return PRV_STR("N");
     return rq->signals & PRV_SIGNAL_DNT ? PRV_STR("D") : PRV_STR("T");
+}
+
+static void text_put(prv_out *out, prv_str value)
+{
+    for (size_t i = 0; i < value.n; i++) {
+        if (value.p[i] == '"' || value.p[i] == '\\')
+            prv_out_char(out, '\\');
+        prv_out_char(out, (unsigned char)value.p[i] < 0x20 ? ' ' : value.p[i]);
+    }
 }
 
 static void member_put(prv_out *out, prv_str name, prv_str value)
@@ -58,11 +67,7 @@ static void member_put(prv_out *out, prv_str name, prv_str value)
     prv_out_put(out, PRV_STR(",\""));
     prv_out_put(out, name);
     prv_out_put(out, PRV_STR("\":\""));
-    for (size_t i = 0; i < value.n; i++) {
-        if (value.p[i] == '"' || value.p[i] == '\\')
-            prv_out_char(out, '\\');
-        prv_out_char(out, (unsigned char)value.p[i] < 0x20 ? ' ' : value.p[i]);
-    }
+    text_put(out, value);
     prv_out_char(out, '"');
 }
 
@@ -71,7 +76,12 @@ static void status_put(prv_out *out, const prv_request *rq, prv_str value)
     prv_out_put(out, PRV_STR("{\"tracking\":\""));
     prv_out_put(out, value);
     prv_out_char(out, '"');
-    member_put(out, PRV_STR("policy"), rq->site->policy->url);
+    /* URIs all three: the policy's page is where the controller names itself. */
+    const prv_str url = rq->site->policy->url.n > 0 ? rq->site->policy->url : rq->site->home;
+    member_put(out, PRV_STR("policy"), url);
+    prv_out_put(out, PRV_STR(",\"controller\":[\""));
+    text_put(out, url);
+    prv_out_put(out, PRV_STR("\"]"));
     member_put(out, PRV_STR("config"), rq->site->home);
     prv_out_put(out, PRV_STR("}\n"));
 }
