@@ -1,0 +1,375 @@
+/*
+ * What leaves: Set-Cookie, Vary, Tk, Link, our own cookie. The filter stands behind add_header and userid (`config`
+ * gives the order) and sees every answer of the main request, also those that never came to PREACCESS.
+ */
+#include "ngx_http_privacy.h"
+
+static ngx_http_output_header_filter_pt next_header_filter;
+
+static ngx_uint_t is_name(const ngx_table_elt_t *h, const char *name)
+{
+    size_t n = ngx_strlen(name);
+    return h->hash != 0 && h->key.len == n
+           && ngx_strncasecmp(h->key.data, (u_char *)(uintptr_t)name, n) == 0;
+}
+
+static ngx_int_t push(ngx_http_request_t *r, prv_str name, prv_str value)
+{
+    ngx_table_elt_t *h = ngx_list_push(&r->headers_out.headers);
+    if (h == NULL) {
+        return NGX_ERROR;
+    }
+    ngx_memzero(h, sizeof(*h));
+    h->hash = 1;
+    h->key = ngx_http_privacy_str(name);
+    h->value = ngx_http_privacy_str(value);
+    return NGX_OK;
+}
+
+static void drop_named(ngx_http_request_t *r, const char *name)
+{
+    ngx_http_privacy_walk_t walk;
+    ngx_table_elt_t *h;
+    ngx_http_privacy_walk_init(&walk, &r->headers_out.headers);
+    while ((h = ngx_http_privacy_walk_next(&walk)) != NULL) {
+        if (is_name(h, name)) {
+            h->hash = 0;
+        }
+    }
+}
+
+/* No shared cache may keep this answer, whatever the operator's own fields say. */
+static ngx_int_t make_private(ngx_http_request_t *r)
+{
+    drop_named(r, "Cache-Control");
+    drop_named(r, "Expires");
+    drop_named(r, "CDN-Cache-Control");
+    drop_named(r, "Surrogate-Control");
+    return push(r, PRV_STR("Cache-Control"), PRV_STR("private, no-store"));
+}
+
+static ngx_uint_t is_html(const ngx_http_request_t *r)
+{
+    size_t n = sizeof("text/html") - 1;
+    const ngx_str_t *type = &r->headers_out.content_type;
+    return type->len >= n && ngx_strncasecmp(type->data, (u_char *)(uintptr_t)"text/html", n) == 0
+           && (type->len == n || type->data[n] == ';' || type->data[n] == ' ');
+}
+
+/* ---- what the application said */
+
+static ngx_uint_t from_cache(const ngx_http_request_t *r)
+{
+#if (NGX_HTTP_CACHE)
+    return r->cached;
+#else
+    (void)r;
+    return 0;
+#endif
+}
+
+static void hear_age(ngx_http_request_t *r, ngx_http_privacy_state_t *st, prv_str value)
+{
+    prv_op op;
+    prv_store *store;
+
+    ngx_http_privacy_begin(st);
+    ngx_http_privacy_clock(st);
+    if (prv_request_report_age(&st->rq, value, &st->age_cookie, &op)) {
+        store = ngx_http_privacy_store(ngx_http_privacy_main(r));
+        if (store) {
+            prv_store_queue(store, &op);
+        }
+    }
+    st->generation++;
+}
+
+void ngx_http_privacy_hear_upstream(ngx_http_request_t *r, ngx_http_privacy_state_t *st)
+{
+    ngx_http_privacy_walk_t walk;
+    const ngx_table_elt_t *h;
+
+    /* What a vendor says about a visitor counts for nothing. */
+    if (r->upstream == NULL || r->upstream == st->heard || r != r->main || from_cache(r) || st->withholding
+        || ngx_http_privacy_loc(r)->rules.mode == PRV_MODE_REPORT) {
+        return;
+    }
+    ngx_http_privacy_walk_init(&walk, &r->upstream->headers_in.headers);
+    while ((h = ngx_http_privacy_walk_next(&walk)) != NULL) {
+        if (is_name(h, "Privacy-Subject-Age")) {
+            st->heard = r->upstream;
+            hear_age(r, st, ngx_http_privacy_view(&h->value));
+            return;
+        }
+    }
+}
+
+static void drop_subject(ngx_http_request_t *r)
+{
+    drop_named(r, "Privacy-Subject-Age");
+    drop_named(r, "Privacy-Subject");
+}
+
+/* ---- Set-Cookie */
+
+static ngx_int_t keep_set_cookies(ngx_http_request_t *r, ngx_http_privacy_state_t *st)
+{
+    ngx_http_privacy_walk_t walk;
+    const ngx_table_elt_t *h;
+    ngx_uint_t n = 0;
+
+    ngx_http_privacy_walk_init(&walk, &r->headers_out.headers);
+    while ((h = ngx_http_privacy_walk_next(&walk)) != NULL) {
+        n += is_name(h, "Set-Cookie");
+    }
+    st->n_set_cookies = 0;
+    if (n == 0) {
+        return NGX_OK;
+    }
+    st->set_cookies = ngx_palloc(r->pool, n * sizeof(prv_str));
+    if (st->set_cookies == NULL) {
+        return NGX_ERROR;
+    }
+    ngx_http_privacy_walk_init(&walk, &r->headers_out.headers);
+    while ((h = ngx_http_privacy_walk_next(&walk)) != NULL) {
+        if (is_name(h, "Set-Cookie")) {
+            st->set_cookies[st->n_set_cookies++] = ngx_http_privacy_view(&h->value);
+        }
+    }
+    return NGX_OK;
+}
+
+static unsigned edit_set_cookies(ngx_http_request_t *r, const ngx_http_privacy_ctx_t *ctx)
+{
+    ngx_http_privacy_walk_t walk;
+    ngx_table_elt_t *h;
+    unsigned vary = 0;
+
+    ngx_http_privacy_walk_init(&walk, &r->headers_out.headers);
+    while ((h = ngx_http_privacy_walk_next(&walk)) != NULL) {
+        if (is_name(h, "Set-Cookie")
+            && prv_edit_set_cookie(&ctx->st->rq, &ctx->lcf->rules, &ctx->d,
+                                   ngx_http_privacy_view(&h->value), &vary)
+                   == PRV_DROP) {
+            h->hash = 0;
+        }
+    }
+    return vary;
+}
+
+/* ---- Vary */
+
+static ngx_uint_t has_token(const ngx_str_t *list, prv_str token)
+{
+    const u_char *p = list->data, *end = p + list->len;
+    while (p < end) {
+        const u_char *from = p;
+        while (p < end && *p != ',' && *p != ' ' && *p != '\t') {
+            p++;
+        }
+        if ((size_t)(p - from) == token.n
+            && ngx_strncasecmp((u_char *)(uintptr_t)from, (u_char *)(uintptr_t)token.p, token.n) == 0) {
+            return 1;
+        }
+        p += p < end;
+    }
+    return 0;
+}
+
+static ngx_int_t append_token(ngx_pool_t *pool, ngx_str_t *list, prv_str token)
+{
+    u_char *data = ngx_pnalloc(pool, list->len + 2 + token.n);
+    if (data == NULL) {
+        return NGX_ERROR;
+    }
+    u_char *p = ngx_cpymem(data, list->data, list->len);
+    p = ngx_cpymem(p, ", ", list->len ? 2 : 0);
+    ngx_memcpy(p, token.p, token.n);
+    list->len = (size_t)(p - data) + token.n;
+    list->data = data;
+    return NGX_OK;
+}
+
+static ngx_int_t merge_vary(ngx_http_request_t *r, unsigned bits)
+{
+    ngx_http_privacy_walk_t walk;
+    ngx_table_elt_t *h, *vary = NULL;
+    prv_str all = prv_vary_value(bits);
+
+    if (all.n == 0) {
+        return NGX_OK;
+    }
+    ngx_http_privacy_walk_init(&walk, &r->headers_out.headers);
+    while (vary == NULL && (h = ngx_http_privacy_walk_next(&walk)) != NULL) {
+        vary = is_name(h, "Vary") ? h : NULL;
+    }
+    if (vary == NULL) {
+        return push(r, PRV_STR("Vary"), all);
+    }
+    if (has_token(&vary->value, PRV_STR("*"))) {
+        return NGX_OK;
+    }
+    for (unsigned bit = 1; bit <= bits; bit <<= 1) {
+        prv_str token = prv_vary_value(bits & bit);
+        if (token.n && !has_token(&vary->value, token)
+            && append_token(r->pool, &vary->value, token) != NGX_OK) {
+            return NGX_ERROR;
+        }
+    }
+    return NGX_OK;
+}
+
+/* ---- our own fields */
+
+static prv_str host_of(const ngx_http_request_t *r)
+{
+    return ngx_http_privacy_view(&r->headers_in.server); /* the Host field, lower case, without port */
+}
+
+/* *own: a cookie of ours goes out. */
+static ngx_int_t own_cookies(ngx_http_request_t *r, ngx_http_privacy_ctx_t *ctx, ngx_uint_t *own)
+{
+    ngx_http_privacy_state_t *st = ctx->st;
+    prv_str values[PRV_EXPIRE_MAX];
+    size_t n = 0;
+
+    if (st->rq.navigation && st->resolved && is_html(r)) {
+        n = prv_request_sweep(&st->rq, &ctx->d, host_of(r), values);
+    }
+    if (n == 0 && st->age_cookie.n) {
+        values[n++] = st->age_cookie;
+    }
+    if (n == 0 && st->resolved) {
+        values[0] = prv_request_renewal(&st->rq);
+        n = values[0].n ? 1 : 0;
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (push(r, PRV_STR("Set-Cookie"), values[i]) != NGX_OK) {
+            return NGX_ERROR;
+        }
+    }
+    *own = n > 0;
+    return NGX_OK;
+}
+
+static ngx_int_t own_fields(ngx_http_request_t *r, const ngx_http_privacy_ctx_t *ctx)
+{
+    const ngx_http_privacy_state_t *st = ctx->st;
+    const prv_policy *policy = st->rq.site->policy;
+    prv_str tk = prv_policy_names_dnt(policy) ? prv_header_tk(&st->rq, &ctx->d) : PRV_NONE;
+    prv_str link = is_html(r) ? prv_header_link(policy) : PRV_NONE;
+
+    if (tk.n && push(r, PRV_STR("Tk"), tk) != NGX_OK) {
+        return NGX_ERROR;
+    }
+    if (link.n && push(r, PRV_STR("Link"), link) != NGX_OK) {
+        return NGX_ERROR;
+    }
+    return NGX_OK;
+}
+
+static ngx_int_t edit_answer(ngx_http_request_t *r, ngx_http_privacy_ctx_t *ctx)
+{
+    ngx_http_privacy_state_t *st = ctx->st;
+    ngx_uint_t own = 0;
+
+    unsigned vary = st->vary | edit_set_cookies(r, ctx);
+    if (r->upstream || r->content_handler) {
+        vary |= st->edit_vary;
+        if (st->forwarded) {
+            vary |= prv_vary(st->rq.site->policy, UINT32_MAX);
+        }
+    }
+    if (merge_vary(r, vary) != NGX_OK || own_fields(r, ctx) != NGX_OK
+        || own_cookies(r, ctx, &own) != NGX_OK) {
+        return NGX_ERROR;
+    }
+    return own || st->refused ? make_private(r) : NGX_OK;
+}
+
+static ngx_int_t header_filter(ngx_http_request_t *r)
+{
+    const prv_rules *rules = &ngx_http_privacy_loc(r)->rules;
+
+    if (r != r->main || rules->mode == PRV_MODE_OFF) {
+        return next_header_filter(r);
+    }
+    ngx_http_privacy_state_t *st = ngx_http_privacy_state_get(r);
+    if (st == NULL || keep_set_cookies(r, st) != NGX_OK) {
+        return NGX_ERROR;
+    }
+    if (rules->mode == PRV_MODE_ON && !rules->exempt) {
+        ngx_http_privacy_hear_upstream(r, st);
+        drop_subject(r);
+        ngx_http_privacy_ctx_t *ctx = ngx_http_privacy_decide(r);
+        if (ctx == NULL || edit_answer(r, ctx) != NGX_OK) {
+            return NGX_ERROR;
+        }
+    }
+    return next_header_filter(r);
+}
+
+ngx_int_t ngx_http_privacy_response_init(ngx_conf_t *cf)
+{
+    (void)cf;
+    next_header_filter = ngx_http_top_header_filter;
+    ngx_http_top_header_filter = header_filter;
+    return NGX_OK;
+}
+
+/* ---- whole answers */
+
+static ngx_int_t set_content_type(ngx_http_request_t *r, prv_str value)
+{
+    const char *semicolon = memchr(value.p, ';', value.n);
+    r->headers_out.content_type = ngx_http_privacy_str(value);
+    r->headers_out.content_type_len = semicolon ? (size_t)(semicolon - value.p) : value.n;
+    r->headers_out.content_type_lowcase = NULL;
+    return NGX_OK;
+}
+
+static ngx_int_t send_fields(ngx_http_request_t *r, const prv_field *fields, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        prv_str name = fields[i].name;
+        if (name.n == sizeof("Content-Type") - 1
+            && ngx_strncasecmp((u_char *)(uintptr_t)name.p, (u_char *)(uintptr_t)"Content-Type", name.n) == 0) {
+            (void)set_content_type(r, fields[i].value);
+        } else if (push(r, name, fields[i].value) != NGX_OK) {
+            return NGX_ERROR;
+        }
+    }
+    return NGX_OK;
+}
+
+ngx_int_t ngx_http_privacy_send(ngx_http_request_t *r, int status, const prv_field *fields, size_t n,
+                                prv_str body)
+{
+    ngx_int_t rc = ngx_http_discard_request_body(r);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+    r->headers_out.status = (ngx_uint_t)status;
+    r->headers_out.content_length_n = (off_t)body.n;
+    ngx_str_null(&r->headers_out.content_type);
+    r->headers_out.content_type_len = 0;
+    if (send_fields(r, fields, n) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+    ngx_buf_t *b = ngx_calloc_buf(r->pool);
+    if (b == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+    rc = ngx_http_send_header(r);
+    if (rc == NGX_ERROR || rc > NGX_OK || r->header_only) {
+        return rc;
+    }
+    if (body.n) {
+        b->pos = (u_char *)(uintptr_t)body.p;
+        b->last = b->pos + body.n;
+        b->memory = 1;
+    }
+    b->last_buf = 1;
+    b->last_in_chain = 1;
+    return ngx_http_output_filter(r, &(ngx_chain_t){.buf = b});
+}
