@@ -58,7 +58,7 @@ int prv_translate(request_rec *r)
     }
     /* No alias, proxy or rewrite rule of the server may take it. */
     r->proxyreq = PROXYREQ_NONE;
-    r->handler = NULL;
+    r->handler = PRV_HANDLER; /* none would be FallbackResource's */
     r->filename = apr_pstrdup(r->pool, r->uri);
     return OK;
 }
@@ -194,7 +194,7 @@ int prv_fixups_last(request_rec *r)
         return DECLINED;
     }
     if (is_exempt(view, r)) {
-        r->handler = "privacy-endpoint"; /* for logs; SetHandler cannot reach it */
+        r->handler = PRV_HANDLER;
         return DECLINED;
     }
     prv_view_decide(view, r, true);

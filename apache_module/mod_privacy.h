@@ -227,6 +227,9 @@ prv_str prv_uri_of(const request_rec *r);
 bool prv_is_endpoint(const prv_dir_conf *dir);
 bool prv_is_well_known(const prv_dir_conf *dir, const char *path);
 
+/* The handler's name in logs. prv_handler() goes by the directives: SetHandler cannot reach it. */
+#define PRV_HANDLER "privacy-endpoint"
+
 /* gate.c */
 int prv_post_read_first(request_rec *r);
 int prv_post_read_last(request_rec *r);

@@ -67,9 +67,9 @@ static bool list_has(const char *list, const char *token)
 
 static void add_vary(request_rec *r, unsigned bits)
 {
-    const char *names = prv_text(r, prv_vary_value(bits));
-    const char *name;
-    while (*names && (name = ap_get_list_item(r->pool, &names)) != NULL) {
+    char *last = NULL;
+    char *names = prv_text(r, prv_vary_value(bits));
+    for (char *name = apr_strtok(names, ", ", &last); name; name = apr_strtok(NULL, ", ", &last)) {
         if (!list_has(apr_table_get(r->headers_out, "Vary"), name) &&
             !list_has(apr_table_get(r->err_headers_out, "Vary"), name)) {
             apr_table_mergen(r->headers_out, "Vary", name);
