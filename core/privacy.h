@@ -380,6 +380,7 @@ typedef struct prv_decision {
     uint8_t gate_row;                /* require, vendor: the row that denied */
     uint8_t vary;                    /* PRV_VARY_*: inputs that mattered for the gates of these rules */
     bool gpc_shown;                  /* GPC is on and some purpose listens to it */
+    uint32_t version;                /* of the choice: a grant from before a vendor's `since` is none for it */
 } prv_decision;
 
 /*
@@ -394,7 +395,8 @@ void prv_decide(const prv_policy *policy, const prv_rules *rules, const prv_stat
  * manager basis default none; "ok" for 0. Static. */
 prv_str prv_row_reason(unsigned row);
 
-/* Vendor of index `vendor`: its purpose is allowed, it is not off, and the region is one of its regions. */
+/* Vendor of index `vendor`: its purpose is allowed (by a grant not older than the vendor's `since`), it is not off, and the
+ * region is one of its regions. */
 bool prv_vendor_allowed(const prv_policy *policy, const prv_decision *d, int vendor);
 
 /* Vary bits when something depended on the purposes in `mask` (row-2 and off purposes add nothing). */

@@ -107,6 +107,18 @@ static enum row row_of(const prv_policy *policy, const facts *f, unsigned i)
     return ROW_NONE;
 }
 
+/* Granted purposes that a vendor joined since: to be asked again, for that one. */
+static uint32_t joined(const prv_policy *policy, const prv_state *state)
+{
+    uint32_t mask = 0;
+    for (size_t i = 0; state->version < policy->version && i < policy->n_vendors; i++) {
+        const prv_vendor *v = &policy->vendors[i];
+        if (!v->off && state->version < v->since)
+            mask |= 1u << v->purpose;
+    }
+    return mask & state->granted & ~state->refused;
+}
+
 static uint32_t unanswered(const prv_policy *policy, const facts *f)
 {
     uint32_t open = 0;
@@ -115,7 +127,7 @@ static uint32_t unanswered(const prv_policy *policy, const facts *f)
         if (!(chosen & 1u << i) || !in_force(f, &policy->purposes[i]))
             open |= 1u << i;
     }
-    return open & policy->consent & ~policy->off;
+    return (open | joined(policy, f->state)) & policy->consent & ~policy->off;
 }
 
 /* ------------------------------------------------------------------ vendors and gates */
@@ -126,6 +138,8 @@ bool prv_vendor_allowed(const prv_policy *policy, const prv_decision *d, int ven
         return false;
     const prv_vendor *v = &policy->vendors[vendor];
     if (v->off || !(d->allowed & 1u << v->purpose))
+        return false;
+    if (d->row[v->purpose] == ROW_GRANTED && d->version && d->version < v->since)
         return false;
     for (size_t i = 0; i < v->n_regions; i++) {
         if (d->region.n > 0 && prv_region_covers(v->regions[i], d->region))
@@ -204,7 +218,8 @@ void prv_decide(const prv_policy *policy, const prv_rules *rules, const prv_stat
         .under_sale = policy->age_sale > 0 && age.under > 0 && age.under <= policy->age_sale,
     };
 
-    *out = (prv_decision){.jurisdiction = (uint8_t)jurisdiction, .region = region};
+    *out = (prv_decision){
+        .jurisdiction = (uint8_t)jurisdiction, .region = region, .version = state->version};
     for (unsigned i = 0; i < policy->n_purposes; i++) {
         const enum row row = row_of(policy, &f, i);
         out->row[i] = (uint8_t)row;
