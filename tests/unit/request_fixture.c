@@ -199,7 +199,8 @@ static size_t file_run(const char *path, void (*run)(const vec_case *c, void *ar
         if (length > 0) {
             char *colon = strchr(line, ':');
             if (colon == NULL || c.n == VEC_LINES) {
-                fail_msg("%s:%u: expected `key: value`, at most %d a case", path, number, VEC_LINES);
+                fail_msg("%s:%u: expected `key: value`, at most %d a case", path, number,
+                         VEC_LINES);
                 break;
             }
             *colon = '\0';

@@ -1,6 +1,6 @@
 /*
- * What the tests of core/request share: a policy, a decision by purpose names, memory that can fail, and a reader of
- * tests/vectors/ files.
+ * What the tests of core/request share: a policy, a decision by purpose names, memory that can
+ * fail, and a reader of tests/vectors/ files.
  */
 #ifndef PRV_REQUEST_FIXTURE_H
 #define PRV_REQUEST_FIXTURE_H
@@ -26,8 +26,8 @@ typedef struct fixture {
     prv_request rq;
     prv_rules rules;
     prv_decision d;
-    unsigned allocs;     /* made since fix_reset() */
-    unsigned fail_at;    /* 0: never; n: the n-th fails, and all after it */
+    unsigned allocs;  /* made since fix_reset() */
+    unsigned fail_at; /* 0: never; n: the n-th fails, and all after it */
     void *blocks[256];
 } fixture;
 
@@ -36,13 +36,15 @@ void fix_open(fixture *f);
 void fix_close(fixture *f);
 /* Frees what was allocated, everything denied but row 2, rules on, no cookies, not joined. */
 void fix_reset(fixture *f);
-/* Space-separated purpose names that the decision allows; rows 2 and 11 for them, 15 for all others. */
+/* Space-separated purpose names that the decision allows; rows 2 and 11 for them, 15 for all
+ * others. */
 void fix_allow(fixture *f, const char *names);
 void fix_region(fixture *f, const char *region);
 void fix_assert_str(prv_str got, const char *want, const char *what);
 
-/* A vector file: cases are blocks of `key: value` lines, apart by empty lines; `#` begins a comment line. In values \t, \\
- * and \xHH are escapes; the value runs from behind one space to the end of the line. */
+/* A vector file: cases are blocks of `key: value` lines, apart by empty lines; `#` begins a comment
+ * line. In values \t, \\ and \xHH are escapes; the value runs from behind one space to the end of
+ * the line. */
 #define VEC_LINES 24
 typedef struct vec_case {
     const char *file;

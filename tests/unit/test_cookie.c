@@ -52,8 +52,9 @@ static void decision_of(const vec_case *c)
 
 static void edit_case(const vec_case *c, void *arg)
 {
-    static const char *const keys[] = {"case",   "allow",  "region", "unknown", "vendor", "mode",
-                                       "joined", "in",     "out",    "vary",    "removed", "unlisted"};
+    static const char *const keys[] = {"case",   "allow", "region",  "unknown",
+                                       "vendor", "mode",  "joined",  "in",
+                                       "out",    "vary",  "removed", "unlisted"};
     prv_str in[8], out[8];
     size_t n = 0;
     unsigned vary = 0;

@@ -46,8 +46,9 @@ static void run_cookie(const prv_str *args, size_t n, outcome *out)
 
     out->code = prv_cookie_conf_parse(args, n, &conf, &out->err);
     if (out->code == PRV_OK) {
-        snprintf(out->text, sizeof(out->text), "name=%.*s domain=%.*s path=%.*s samesite=%s secure=%s",
-                 SHOW(conf.name), SHOW(conf.domain), SHOW(conf.path), samesites[conf.samesite],
+        snprintf(out->text, sizeof(out->text),
+                 "name=%.*s domain=%.*s path=%.*s samesite=%s secure=%s", SHOW(conf.name),
+                 SHOW(conf.domain), SHOW(conf.path), samesites[conf.samesite],
                  conf.secure ? "on" : "off");
     }
 }

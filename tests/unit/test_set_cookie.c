@@ -31,8 +31,7 @@ static void set_case(const vec_case *c, void *arg)
     }
     assert_true(vec_is(c, "keep", "yes") || vec_is(c, "keep", "no"));
 
-    prv_keep keep =
-        prv_edit_set_cookie(&fix.rq, &fix.rules, &fix.d, vec_get(c, "set", 0), &vary);
+    prv_keep keep = prv_edit_set_cookie(&fix.rq, &fix.rules, &fix.d, vec_get(c, "set", 0), &vary);
     if ((keep == PRV_KEEP) != vec_is(c, "keep", "yes")) {
         fail_msg("%s:%u: %s", c->file, c->line, keep == PRV_KEEP ? "kept" : "dropped");
     }

@@ -16,8 +16,8 @@ static void expect(const vec_case *c, const char *key, bool got)
 
 static void signal_case(const vec_case *c, void *arg)
 {
-    static const char *const keys[] = {"case",   "value",      "gpc",   "dnt", "method", "mode",
-                                       "accept", "navigation", "field", "ours"};
+    static const char *const keys[] = {"case", "value",  "gpc",        "dnt",   "method",
+                                       "mode", "accept", "navigation", "field", "ours"};
     unsigned *asserted = arg;
 
     vec_only(c, keys, sizeof(keys) / sizeof(keys[0]));
@@ -27,9 +27,9 @@ static void signal_case(const vec_case *c, void *arg)
     assert_true(dnt == 0 || dnt == PRV_SIGNAL_DNT);
     expect(c, "gpc", gpc != 0);
     expect(c, "dnt", dnt != 0);
-    expect(c, "navigation",
-           prv_is_navigation(vec_get(c, "method", 0), vec_get(c, "mode", 0),
-                             vec_get(c, "accept", 0)));
+    expect(
+        c, "navigation",
+        prv_is_navigation(vec_get(c, "method", 0), vec_get(c, "mode", 0), vec_get(c, "accept", 0)));
     expect(c, "ours", prv_is_privacy_field(vec_get(c, "field", 0)));
     *asserted += vec_get(c, "gpc", 0).p != NULL || vec_get(c, "navigation", 0).p != NULL ||
                  vec_get(c, "ours", 0).p != NULL;
