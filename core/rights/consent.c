@@ -180,6 +180,8 @@ prv_ep_step prv_change_answer(prv_endpoint *ep, prv_change_step step, prv_respon
     }
     prv_endpoint_decide(ep);
     answer(ep, step == PRV_CHANGE_LOCAL, response);
+    if (response->status == 503) /* no memory to say what holds: then nothing is said */
+        return PRV_EP_RESPOND;
     prv_respond_header(response, PRV_STR("Tk"), PRV_STR("U"));
     prv_respond_header(response, PRV_STR("Set-Cookie"), cookie);
     expire(ep, response);
