@@ -233,14 +233,15 @@ static int use_of(prv_str name)
     return -1;
 }
 
-/* What a message may quote: a word of the file that cannot be a secret, in printable characters
- * only. */
+/* What a message may quote, in printable characters: a longer word may be a secret out of its
+ * place. */
 static const char *quoted(prv_str text, char out[24])
 {
-    size_t n = text.n < 20 ? text.n : 20;
+    const bool whole = text.n <= KID_MAX + 1;
+    const size_t n = whole ? text.n : 4;
     for (size_t i = 0; i < n; i++)
         out[i] = text.p[i] > ' ' && text.p[i] < 0x7f ? text.p[i] : '?';
-    memcpy(out + n, n < text.n ? "..." : "", n < text.n ? 4 : 1);
+    memcpy(out + n, whole ? "" : "...", whole ? 1 : 4);
     return out;
 }
 
