@@ -10,7 +10,7 @@
 
 static const char *said(cmd_parms *cmd, const char *text)
 {
-    return apr_pstrdup(cmd->pool, text);
+    return prv_httpd_words(cmd->pool, apr_pstrdup(cmd->pool, text));
 }
 
 static prv_str *words(cmd_parms *cmd, const char *line, size_t *n)

@@ -8,8 +8,9 @@
 #include "apr_fnmatch.h"
 
 /* A mistake: where it stands and one sentence. */
-static void mistake(const ap_directive_t *at, const char *text)
+static void mistake(apr_pool_t *p, const ap_directive_t *at, const char *text)
 {
+    text = prv_httpd_words(p, text);
     if (at) {
         ap_log_error(APLOG_MARK, APLOG_STARTUP | APLOG_ERR, 0, NULL, "%s:%d: %s", at->filename,
                      at->line_num, text);
@@ -37,7 +38,7 @@ static bool load_store(apr_pool_t *pconf, prv_server_conf *conf)
     if (prv_store_conf_parse(prv_str_of(conf->store_url),
                              conf->password_file ? conf->password_file : "", conf->timeout_ms,
                              prv_str_of(conf->prefix), &conf->store, &err) != PRV_OK) {
-        mistake(conf->store_at, err.text);
+        mistake(pconf, conf->store_at, err.text);
         return false;
     }
     if (conf->store) {
@@ -46,7 +47,8 @@ static bool load_store(apr_pool_t *pconf, prv_server_conf *conf)
     return true;
 }
 
-static bool complete_site(prv_server_conf *conf, const prv_server_conf *main_conf)
+static bool complete_site(apr_pool_t *pconf, prv_server_conf *conf,
+                          const prv_server_conf *main_conf)
 {
     prv_error err = {0};
     prv_site *site = &conf->site;
@@ -66,7 +68,7 @@ static bool complete_site(prv_server_conf *conf, const prv_server_conf *main_con
     site->store = main_conf->store != NULL;
     site->prefix = prv_str_of(main_conf->prefix);
     if (conf->strongest != PRV_MODE_OFF && prv_site_check(site, conf->strongest, &err) != PRV_OK) {
-        mistake(conf->strongest_at, err.text);
+        mistake(pconf, conf->strongest_at, err.text);
         return false;
     }
     return true;
@@ -74,7 +76,7 @@ static bool complete_site(prv_server_conf *conf, const prv_server_conf *main_con
 
 /* ------------------------------------------------------------------ names */
 
-static bool bind_names(const prv_use *use, const prv_policy *policy)
+static bool bind_names(apr_pool_t *pconf, const prv_use *use, const prv_policy *policy)
 {
     if (prv_named_under(use->named, policy)) {
         return true;
@@ -91,7 +93,7 @@ static bool bind_names(const prv_use *use, const prv_policy *policy)
         prv_require_resolve(&use->named->require, policy, &bound.mask, &err);
     }
     if (err.text[0]) {
-        mistake(use->at, err.text);
+        mistake(pconf, use->at, err.text);
         return false;
     }
     APR_ARRAY_PUSH(use->named->bound, prv_bound) = bound;
@@ -137,7 +139,7 @@ static int mode_at(const server_rec *s, const char *path)
     return mode;
 }
 
-static bool check_endpoint(const prv_use *use, server_rec *main_server)
+static bool check_endpoint(apr_pool_t *pconf, const prv_use *use, server_rec *main_server)
 {
     for (server_rec *s = main_server; s; s = s->next) {
         const prv_server_conf *conf = prv_server_of(s);
@@ -147,7 +149,8 @@ static bool check_endpoint(const prv_use *use, server_rec *main_server)
             return true;
         }
     }
-    mistake(use->at, "PrivacyEndpoint is On where Privacy is off; it needs Privacy on or report.");
+    mistake(pconf, use->at,
+            "PrivacyEndpoint is On where Privacy is off; it needs Privacy on or report.");
     return false;
 }
 
@@ -161,18 +164,18 @@ int prv_check_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp,
     prv_server_conf *main_conf = prv_server_of(main_server);
     bool ok = load_store(pconf, main_conf);
     for (server_rec *s = main_server; ok && s; s = s->next) {
-        ok = complete_site(prv_server_of(s), main_conf);
+        ok = complete_site(pconf, prv_server_of(s), main_conf);
     }
     const apr_array_header_t *uses = prv_uses_of(pconf);
     for (int i = 0; ok && i < uses->nelts; i++) {
         const prv_use *use = &APR_ARRAY_IDX(uses, i, prv_use);
         if (use->kind == PRV_USE_ENDPOINT) {
-            ok = check_endpoint(use, main_server);
+            ok = check_endpoint(pconf, use, main_server);
             continue;
         }
         for (server_rec *s = main_server; ok && s; s = s->next) {
             if (applies(use, s, main_server)) {
-                ok = bind_names(use, prv_server_of(s)->site.policy);
+                ok = bind_names(pconf, use, prv_server_of(s)->site.policy);
             }
         }
     }

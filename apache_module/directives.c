@@ -5,6 +5,8 @@
  */
 #include "mod_privacy.h"
 
+#include "apr_lib.h"
+
 #define IN_LOCATION (NOT_IN_LIMIT | NOT_IN_HTACCESS)
 #define IN_SERVER (NOT_IN_DIR_LOC_FILE | NOT_IN_LIMIT | NOT_IN_HTACCESS)
 #define IN_MAIN (GLOBAL_ONLY | NOT_IN_HTACCESS)
@@ -17,9 +19,49 @@
         }                                                                                          \
     } while (0)
 
+/* `privacy_key_file` for PrivacyKeyFile: the length of the core's word for a directive at `text`,
+ * or 0. */
+static size_t core_word(const char *text, const char *name)
+{
+    const char *at = text;
+    for (const char *c = name; *c; c++) {
+        if (c != name && apr_isupper(*c) && *at++ != '_') {
+            return 0;
+        }
+        if (*at++ != (*c | 0x20)) {
+            return 0;
+        }
+    }
+    return apr_isalnum(*at) || *at == '_' ? 0 : (size_t)(at - text);
+}
+
+const char *prv_httpd_words(apr_pool_t *p, const char *text)
+{
+    struct iovec piece[3];
+    for (const char *at = text; (at = strstr(at, "privacy_")) != NULL; at++) {
+        if (at != text && (apr_isalnum(at[-1]) || strchr("/-_.", at[-1]))) {
+            continue; /* a file's name */
+        }
+        for (const command_rec *cmd = prv_commands; cmd->name; cmd++) {
+            const size_t n = core_word(at, cmd->name);
+            if (n > 0) {
+                const size_t before = (size_t)(at - text);
+                piece[0] = (struct iovec){(void *)(uintptr_t)text, before};
+                piece[1] = (struct iovec){(void *)(uintptr_t)cmd->name, strlen(cmd->name)};
+                piece[2] = (struct iovec){(void *)(uintptr_t)(at + n), strlen(at + n)};
+                text = apr_pstrcatv(p, piece, 3, NULL);
+                at = text + before;
+                break;
+            }
+        }
+    }
+    return text;
+}
+
 static const char *said(cmd_parms *cmd, const prv_error *err)
 {
-    return apr_pstrcat(cmd->pool, cmd->cmd->name, ": ", err->text, NULL);
+    return apr_pstrcat(cmd->pool, cmd->cmd->name, ": ", prv_httpd_words(cmd->pool, err->text),
+                       NULL);
 }
 
 /* The arguments as views that live as long as the configuration. */

@@ -124,6 +124,8 @@ const prv_bound *prv_named_under(const prv_named *named, const prv_policy *polic
 
 /* directives.c */
 extern const command_rec prv_commands[];
+/* The core's messages name directives as nginx does: this names httpd's. */
+const char *prv_httpd_words(apr_pool_t *p, const char *text);
 
 /* check.c: check_config hook; false states are said with file and line. */
 int prv_check_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, server_rec *s);
