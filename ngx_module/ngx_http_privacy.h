@@ -1,5 +1,6 @@
 /*
- * The nginx binding: configuration, what is kept for one client request, and the functions that the phases share.
+ * The nginx binding: configuration, what is kept for one client request, and the functions that the
+ * phases share.
  */
 #ifndef NGX_HTTP_PRIVACY_H
 #define NGX_HTTP_PRIVACY_H
@@ -40,7 +41,7 @@ typedef struct {
     uint32_t store_timeout;
     prv_str store_prefix;
     prv_store_conf *store_conf; /* NULL: off */
-    prv_store *store; /* opened by the first request of a process that needs it */
+    prv_store *store;           /* opened by the first request of a process that needs it */
 
     unsigned store_failed : 1;
     unsigned in_use : 1;  /* some location is on or report */
@@ -93,7 +94,8 @@ char *ngx_http_privacy_merge_srv_conf(ngx_conf_t *cf, void *parent, void *child)
 extern ngx_command_t ngx_http_privacy_commands[];
 char *ngx_http_privacy_fail(ngx_conf_t *cf, const prv_error *err);
 /* The same form as ngx_conf_log_error(), for a directive that was read earlier. */
-char *ngx_http_privacy_fail_at(ngx_conf_t *cf, const ngx_http_privacy_place_t *place, const char *text);
+char *ngx_http_privacy_fail_at(ngx_conf_t *cf, const ngx_http_privacy_place_t *place,
+                               const char *text);
 void ngx_http_privacy_place(ngx_conf_t *cf, ngx_http_privacy_place_t *place);
 /* The directive's arguments as views; their text lives as long as the configuration. */
 prv_str *ngx_http_privacy_args(ngx_conf_t *cf, size_t *n);
@@ -116,59 +118,63 @@ void ngx_http_privacy_store_close(ngx_http_privacy_main_conf_t *mcf);
 
 /* ---- one client request */
 
-/* Kept for the life of the client request in a pool cleanup: r->ctx is wiped by internal redirects. */
+/* Kept for the life of the client request in a pool cleanup: r->ctx is wiped by internal redirects.
+ */
 typedef struct {
     prv_request rq;
     prv_env env;
-    prv_op *op;                        /* what prv_request_begin() asked for; NULL: nothing */
-    ngx_http_request_t *request;       /* the main request */
+    prv_op *op;                  /* what prv_request_begin() asked for; NULL: nothing */
+    ngx_http_request_t *request; /* the main request */
     ngx_http_privacy_srv_conf_t *srv;
 
-    prv_wait *wait;                    /* a store operation under way */
+    prv_wait *wait; /* a store operation under way */
     void (*arrived)(void *state, const prv_reply *reply);
-    void *endpoint;                    /* of endpoint.c */
-    ngx_event_t guard;                 /* not cancelable: a worker that shuts down waits for the store */
+    void *endpoint;    /* of endpoint.c */
+    ngx_event_t guard; /* not cancelable: a worker that shuts down waits for the store */
 
-    ngx_table_elt_t **lines;           /* the client's own Cookie fields */
+    ngx_table_elt_t **lines; /* the client's own Cookie fields */
     ngx_uint_t n_lines;
-    ngx_http_privacy_multi_t cookies;  /* what headers_in held for them */
-    ngx_array_t *withheld;             /* ngx_table_elt_t *: the client's fields that vendors do not get */
+    ngx_http_privacy_multi_t cookies; /* what headers_in held for them */
+    ngx_array_t *withheld; /* ngx_table_elt_t *: the client's fields that vendors do not get */
     ngx_table_elt_t *authorization;
 
-    prv_str *set_cookies;              /* the answer's, before editing, for $privacy_removed and $privacy_unknown */
+    prv_str
+        *set_cookies; /* the answer's, before editing, for $privacy_removed and $privacy_unknown */
     ngx_uint_t n_set_cookies;
-    prv_str age_cookie;                /* ours, after Privacy-Subject-Age */
-    ngx_http_upstream_t *heard;        /* the upstream whose Privacy-Subject-Age has been read */
-    const u_char *waived;              /* the name of the error page's location after our refusal */
+    prv_str age_cookie;         /* ours, after Privacy-Subject-Age */
+    ngx_http_upstream_t *heard; /* the upstream whose Privacy-Subject-Age has been read */
+    const u_char *waived;       /* the name of the error page's location after our refusal */
 
-    ngx_uint_t generation;             /* moves when the state changes: decisions are taken again */
-    unsigned vary;                     /* PRV_VARY_* of gates */
-    unsigned edit_vary;                /* of edited Cookie fields: matters when an application answered */
+    ngx_uint_t generation; /* moves when the state changes: decisions are taken again */
+    unsigned vary;         /* PRV_VARY_* of gates */
+    unsigned edit_vary;    /* of edited Cookie fields: matters when an application answered */
     unsigned begun : 1;
     unsigned resolved : 1;
-    unsigned edited : 1;               /* some request of this client request carries our edits */
-    unsigned withholding : 1;          /* ... those of a vendor */
-    unsigned refused : 1;              /* a gate refused */
-    unsigned waiving : 1;              /* ... and led to the error page in `waived` */
-    unsigned forwarded : 1;            /* Privacy-Consent went upstream */
-    unsigned logging : 1;              /* log phase: addresses are whole again */
+    unsigned edited : 1;      /* some request of this client request carries our edits */
+    unsigned withholding : 1; /* ... those of a vendor */
+    unsigned refused : 1;     /* a gate refused */
+    unsigned waiving : 1;     /* ... and led to the error page in `waived` */
+    unsigned forwarded : 1;   /* Privacy-Consent went upstream */
+    unsigned logging : 1;     /* log phase: addresses are whole again */
 } ngx_http_privacy_state_t;
 
 /* Of one request in one location; wiped with r->ctx. */
 typedef struct {
     ngx_http_privacy_state_t *st;
-    ngx_http_privacy_loc_conf_t *lcf;  /* the decision's; NULL: none yet */
+    ngx_http_privacy_loc_conf_t *lcf; /* the decision's; NULL: none yet */
     ngx_uint_t generation;
     prv_decision d;
-    unsigned vendor : 1;               /* being forwarded to a vendor: addresses are cut */
+    unsigned vendor : 1; /* being forwarded to a vendor: addresses are cut */
 } ngx_http_privacy_ctx_t;
 
 /* state.c */
 /* The state if there is one, else NULL. */
 ngx_http_privacy_state_t *ngx_http_privacy_state_find(ngx_http_request_t *r);
-/* The state; made at the first look, which removes the client's Privacy-* fields. NULL: no memory. */
+/* The state; made at the first look, which removes the client's Privacy-* fields. NULL: no memory.
+ */
 ngx_http_privacy_state_t *ngx_http_privacy_state_get(ngx_http_request_t *r);
-/* The state with the token's and cache's view at least, and the decision for this location; no I/O. NULL: no memory. */
+/* The state with the token's and cache's view at least, and the decision for this location; no I/O.
+ * NULL: no memory. */
 ngx_http_privacy_ctx_t *ngx_http_privacy_decide(ngx_http_request_t *r);
 /* Starts the core's request once. */
 void ngx_http_privacy_begin(ngx_http_privacy_state_t *st);
@@ -178,15 +184,17 @@ void ngx_http_privacy_clock(ngx_http_privacy_state_t *st);
 ngx_int_t ngx_http_privacy_first_look(ngx_http_request_t *r);
 
 /* resolve.c */
-/* NGX_OK: the state is resolved, or as good as it gets here; NGX_AGAIN: the request is suspended; NGX_ERROR. */
+/* NGX_OK: the state is resolved, or as good as it gets here; NGX_AGAIN: the request is suspended;
+ * NGX_ERROR. */
 ngx_int_t ngx_http_privacy_resolve(ngx_http_request_t *r, ngx_http_privacy_state_t *st);
-/* Sends op; `arrived` is called on the reply. NGX_DECLINED: the store is unavailable, `arrived` is not called. */
+/* Sends op; `arrived` is called on the reply. NGX_DECLINED: the store is unavailable, `arrived` is
+ * not called. */
 ngx_int_t ngx_http_privacy_submit(ngx_http_privacy_state_t *st, const prv_op *op,
                                   void (*arrived)(void *state, const prv_reply *reply));
 /* Has the request's write_event_handler called from the event loop. */
 void ngx_http_privacy_wake(ngx_http_privacy_state_t *st);
-/* Leaves the request to the event loop: `resumed` runs on every write event, the one of wake() included. NGX_AGAIN, or
- * NGX_ERROR. */
+/* Leaves the request to the event loop: `resumed` runs on every write event, the one of wake()
+ * included. NGX_AGAIN, or NGX_ERROR. */
 ngx_int_t ngx_http_privacy_park(ngx_http_request_t *r, ngx_http_event_handler_pt resumed);
 /* The request dies: nothing calls back any more. */
 void ngx_http_privacy_detach(ngx_http_privacy_state_t *st);
@@ -199,7 +207,8 @@ ngx_int_t ngx_http_privacy_preaccess_handler(ngx_http_request_t *r);
 ngx_int_t ngx_http_privacy_precontent_handler(ngx_http_request_t *r);
 ngx_int_t ngx_http_privacy_log_handler(ngx_http_request_t *r);
 
-/* list.c: lists of header elements are never changed in place, because subrequests share their parts. */
+/* list.c: lists of header elements are never changed in place, because subrequests share their
+ * parts. */
 /* Replaces *list by one without the elements that `drop` names and with `added` at its end. */
 ngx_int_t ngx_http_privacy_list_replace(ngx_pool_t *pool, ngx_list_t *list,
                                         ngx_uint_t (*drop)(const ngx_table_elt_t *h, void *data),
@@ -217,8 +226,8 @@ ngx_int_t ngx_http_privacy_response_init(ngx_conf_t *cf);
 /* Reads what the application said about this visitor's age, once per upstream answer. */
 void ngx_http_privacy_hear_upstream(ngx_http_request_t *r, ngx_http_privacy_state_t *st);
 /* Sends a whole answer of our own; to be finalised by the caller with what it returns. */
-ngx_int_t ngx_http_privacy_send(ngx_http_request_t *r, int status, const prv_field *fields, size_t n,
-                                prv_str body);
+ngx_int_t ngx_http_privacy_send(ngx_http_request_t *r, int status, const prv_field *fields,
+                                size_t n, prv_str body);
 
 /* endpoint.c */
 ngx_int_t ngx_http_privacy_endpoint_handler(ngx_http_request_t *r);
@@ -226,8 +235,8 @@ ngx_int_t ngx_http_privacy_well_known_handler(ngx_http_request_t *r);
 
 /* variables.c */
 ngx_int_t ngx_http_privacy_add_variables(ngx_conf_t *cf);
-/* Makes cookie and header variables uncacheable, because what they show changes from location to location, and cuts
- * addresses that are forwarded to vendors. */
+/* Makes cookie and header variables uncacheable, because what they show changes from location to
+ * location, and cuts addresses that are forwarded to vendors. */
 ngx_int_t ngx_http_privacy_wrap_variables(ngx_conf_t *cf, ngx_http_privacy_main_conf_t *mcf);
 /* Each address of a comma-separated list cut; what is no address is left out. */
 prv_str ngx_http_privacy_cut(const prv_env *env, prv_str list);

@@ -1,6 +1,6 @@
 /*
- * What differs between nginx versions, in one place: repeated request fields are an array of pointers below 1.23 and
- * a list linked through `next` from 1.23 on.
+ * What differs between nginx versions, in one place: repeated request fields are an array of
+ * pointers below 1.23 and a list linked through `next` from 1.23 on.
  */
 #ifndef NGX_HTTP_PRIVACY_COMPAT_H
 #define NGX_HTTP_PRIVACY_COMPAT_H

@@ -42,24 +42,29 @@ ngx_command_t ngx_http_privacy_commands[] = {
     {ngx_string("privacy_store"), M | NGX_CONF_TAKE1, set_store, MAIN(store_url), NULL},
     {ngx_string("privacy_store_password_file"), M | NGX_CONF_TAKE1, ngx_conf_set_str_slot,
      MAIN(store_password_file), NULL},
-    {ngx_string("privacy_store_timeout"), M | NGX_CONF_TAKE1, set_timeout, MAIN(store_timeout), NULL},
+    {ngx_string("privacy_store_timeout"), M | NGX_CONF_TAKE1, set_timeout, MAIN(store_timeout),
+     NULL},
     {ngx_string("privacy_store_prefix"), M | NGX_CONF_TAKE1, set_prefix, MAIN(store_prefix), NULL},
     {ngx_string("privacy_on_store_failure"), M | S | L | NGX_CONF_TAKE1, ngx_conf_set_enum_slot,
      LOC(store_failure), failures},
     {ngx_string("privacy_region"), M | S | L | NGX_CONF_TAKE1, ngx_http_set_complex_value_slot,
      LOC(region), NULL},
-    {ngx_string("privacy_require"), L | NGX_CONF_1MORE, ngx_http_privacy_set_require, LOC(require), NULL},
-    {ngx_string("privacy_min_age"), L | NGX_CONF_1MORE, ngx_http_privacy_set_min_age, LOC(min_age), NULL},
-    {ngx_string("privacy_vendor"), L | NGX_CONF_TAKE1, ngx_http_privacy_set_vendor, LOC(vendor), NULL},
+    {ngx_string("privacy_require"), L | NGX_CONF_1MORE, ngx_http_privacy_set_require, LOC(require),
+     NULL},
+    {ngx_string("privacy_min_age"), L | NGX_CONF_1MORE, ngx_http_privacy_set_min_age, LOC(min_age),
+     NULL},
+    {ngx_string("privacy_vendor"), L | NGX_CONF_TAKE1, ngx_http_privacy_set_vendor, LOC(vendor),
+     NULL},
     {ngx_string("privacy_home"), M | S | NGX_CONF_TAKE1, set_home, SRV(home), NULL},
-    {ngx_string("privacy_endpoint"), L | NGX_CONF_FLAG, ngx_http_privacy_set_endpoint, LOC(endpoint),
-     (void *)(uintptr_t)ngx_http_privacy_endpoint_handler},
-    {ngx_string("privacy_well_known"), L | NGX_CONF_FLAG, ngx_http_privacy_set_endpoint, LOC(well_known),
-     (void *)(uintptr_t)ngx_http_privacy_well_known_handler},
+    {ngx_string("privacy_endpoint"), L | NGX_CONF_FLAG, ngx_http_privacy_set_endpoint,
+     LOC(endpoint), (void *)(uintptr_t)ngx_http_privacy_endpoint_handler},
+    {ngx_string("privacy_well_known"), L | NGX_CONF_FLAG, ngx_http_privacy_set_endpoint,
+     LOC(well_known), (void *)(uintptr_t)ngx_http_privacy_well_known_handler},
     {ngx_string("privacy_limit"), M | S | NGX_CONF_1MORE, set_limit, SRV(limit), NULL},
     {ngx_string("privacy_forward"), M | S | L | NGX_CONF_FLAG, ngx_conf_set_flag_slot, LOC(forward),
      NULL},
-    {ngx_string("privacy_scrub_args"), M | S | L | NGX_CONF_1MORE, ngx_http_privacy_set_scrub, LOC(scrub), NULL},
+    {ngx_string("privacy_scrub_args"), M | S | L | NGX_CONF_1MORE, ngx_http_privacy_set_scrub,
+     LOC(scrub), NULL},
     ngx_null_command};
 
 #undef M
@@ -75,7 +80,8 @@ char *ngx_http_privacy_fail(ngx_conf_t *cf, const prv_error *err)
 }
 
 /* The same form as ngx_conf_log_error(), for a directive that was read earlier. */
-char *ngx_http_privacy_fail_at(ngx_conf_t *cf, const ngx_http_privacy_place_t *place, const char *text)
+char *ngx_http_privacy_fail_at(ngx_conf_t *cf, const ngx_http_privacy_place_t *place,
+                               const char *text)
 {
     ngx_log_error(NGX_LOG_EMERG, cf->log, 0, "%s in %s:%ui", text, place->file, place->line);
     return NGX_CONF_ERROR;
@@ -150,8 +156,8 @@ static char *set_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     if (mcf->zone_name.n) {
         return "is duplicate";
     }
-    if (prv_zone_parse(ngx_http_privacy_view(&value[1]), &mcf->zone_name, &mcf->zone_size, &err)
-        != PRV_OK) {
+    if (prv_zone_parse(ngx_http_privacy_view(&value[1]), &mcf->zone_name, &mcf->zone_size, &err) !=
+        PRV_OK) {
         return ngx_http_privacy_fail(cf, &err);
     }
     return NGX_CONF_OK;
@@ -219,8 +225,7 @@ char *ngx_http_privacy_init_main_conf(ngx_conf_t *cf, void *conf)
         password = (const char *)mcf->store_password_file.data;
     }
     if (prv_store_conf_parse(ngx_http_privacy_view(&mcf->store_url), password, mcf->store_timeout,
-                             mcf->store_prefix, &mcf->store_conf, &err)
-        != PRV_OK) {
+                             mcf->store_prefix, &mcf->store_conf, &err) != PRV_OK) {
         return ngx_http_privacy_fail_at(cf, &mcf->store_place, err.text);
     }
     return NGX_CONF_OK;

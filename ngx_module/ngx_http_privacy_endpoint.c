@@ -1,6 +1,6 @@
 /*
- * Content handlers: the visitor's endpoints and the well-known documents. The state has been resolved in PREACCESS; a
- * change may need the store again, and the answer waits for it.
+ * Content handlers: the visitor's endpoints and the well-known documents. The state has been
+ * resolved in PREACCESS; a change may need the store again, and the answer waits for it.
  */
 #include "ngx_http_privacy.h"
 
@@ -148,8 +148,8 @@ static ngx_int_t start(ngx_http_request_t *r, ngx_uint_t too_large)
     }
     ngx_http_privacy_clock(ctx->st);
     ctx->st->endpoint = ep;
-    if (prv_endpoint_begin(&ep->core, &ctx->st->rq, &ctx->lcf->rules, &http, &ep->op, &ep->response)
-        == PRV_EP_RESPOND) {
+    if (prv_endpoint_begin(&ep->core, &ctx->st->rq, &ctx->lcf->rules, &http, &ep->op,
+                           &ep->response) == PRV_EP_RESPOND) {
         ep->done = 1;
     }
     step(ctx->st);
@@ -159,7 +159,8 @@ static ngx_int_t start(ngx_http_request_t *r, ngx_uint_t too_large)
     return ngx_http_privacy_park(r, respond) == NGX_AGAIN ? NGX_DONE : NGX_ERROR;
 }
 
-/* The body is there; nginx counts this as one more user of the request, which `finalize` gives back. */
+/* The body is there; nginx counts this as one more user of the request, which `finalize` gives
+ * back. */
 static void body_arrived(ngx_http_request_t *r)
 {
     ngx_int_t rc = start(r, 0);

@@ -1,7 +1,8 @@
 /*
- * What goes upstream: the Cookie fields that this location's decision leaves, Privacy-Consent and Privacy-Age, and for a
- * vendor neither credentials nor a whole address. Edits start from the client's own fields each time, so that an
- * internal redirect does not inherit those of the location before.
+ * What goes upstream: the Cookie fields that this location's decision leaves, Privacy-Consent and
+ * Privacy-Age, and for a vendor neither credentials nor a whole address. Edits start from the
+ * client's own fields each time, so that an internal redirect does not inherit those of the
+ * location before.
  */
 #include "ngx_http_privacy.h"
 
@@ -44,8 +45,8 @@ static ngx_uint_t is_named(const ngx_table_elt_t *h, const char *name)
 static ngx_uint_t drop_edited(const ngx_table_elt_t *h, void *data)
 {
     const ngx_http_privacy_state_t *st = data;
-    return is_named(h, "cookie") || prv_is_privacy_field(ngx_http_privacy_view(&h->key))
-           || (st->withholding && vendor_field(h) >= 0);
+    return is_named(h, "cookie") || prv_is_privacy_field(ngx_http_privacy_view(&h->key)) ||
+           (st->withholding && vendor_field(h) >= 0);
 }
 
 static ngx_int_t set_field(ngx_pool_t *pool, ngx_table_elt_t *h, prv_str name, prv_str value)
@@ -141,11 +142,11 @@ static void add_withheld(const ngx_http_privacy_state_t *st, ngx_uint_t vendor, 
 }
 
 /* nginx's shortcuts to the fields that were replaced. */
-static ngx_int_t set_shortcuts(ngx_http_request_t *r, const ngx_http_privacy_state_t *st, ngx_uint_t vendor,
-                               const added_t *add)
+static ngx_int_t set_shortcuts(ngx_http_request_t *r, const ngx_http_privacy_state_t *st,
+                               ngx_uint_t vendor, const added_t *add)
 {
-    if (ngx_http_privacy_multi_set(r->pool, &ngx_http_privacy_cookies(r), add->elts, add->n_cookies)
-        != NGX_OK) {
+    if (ngx_http_privacy_multi_set(r->pool, &ngx_http_privacy_cookies(r), add->elts,
+                                   add->n_cookies) != NGX_OK) {
         return NGX_ERROR;
     }
     if (!st->withholding) {
@@ -153,9 +154,8 @@ static ngx_int_t set_shortcuts(ngx_http_request_t *r, const ngx_http_privacy_sta
     }
     r->headers_in.authorization = vendor ? NULL : st->authorization;
 #if (NGX_HTTP_X_FORWARDED_FOR)
-    if (ngx_http_privacy_multi_set(r->pool, &r->headers_in.x_forwarded_for, add->elts + add->n_cookies,
-                                   add->n_forwarded)
-        != NGX_OK) {
+    if (ngx_http_privacy_multi_set(r->pool, &r->headers_in.x_forwarded_for,
+                                   add->elts + add->n_cookies, add->n_forwarded) != NGX_OK) {
         return NGX_ERROR;
     }
 #endif
@@ -191,15 +191,15 @@ static ngx_int_t replace(ngx_http_request_t *r, ngx_http_privacy_state_t *st, co
     if (set_shortcuts(r, st, vendor, &add) != NGX_OK) {
         return NGX_ERROR;
     }
-    if (consent.n
-        && set_field(r->pool, &add.elts[add.n++], PRV_STR("Privacy-Consent"), consent) != NGX_OK) {
+    if (consent.n &&
+        set_field(r->pool, &add.elts[add.n++], PRV_STR("Privacy-Consent"), consent) != NGX_OK) {
         return NGX_ERROR;
     }
     if (age.n && set_field(r->pool, &add.elts[add.n++], PRV_STR("Privacy-Age"), age) != NGX_OK) {
         return NGX_ERROR;
     }
-    if (ngx_http_privacy_list_replace(r->pool, &r->headers_in.headers, drop_edited, st, add.elts, add.n)
-        != NGX_OK) {
+    if (ngx_http_privacy_list_replace(r->pool, &r->headers_in.headers, drop_edited, st, add.elts,
+                                      add.n) != NGX_OK) {
         return NGX_ERROR;
     }
     st->edited = 1;

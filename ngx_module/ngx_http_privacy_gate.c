@@ -1,13 +1,13 @@
 /*
- * Gates. In PREACCESS, where `satisfy any` has no say, and before that in REWRITE, because `return` and `rewrite` answer
- * there. Both run again after every internal redirect.
+ * Gates. In PREACCESS, where `satisfy any` has no say, and before that in REWRITE, because `return`
+ * and `rewrite` answer there. Both run again after every internal redirect.
  */
 #include "ngx_http_privacy.h"
 
 static ngx_uint_t gated(const prv_rules *rules)
 {
-    return rules->mode == PRV_MODE_ON && !rules->exempt
-           && (rules->require || rules->min_age || rules->vendor >= 0);
+    return rules->mode == PRV_MODE_ON && !rules->exempt &&
+           (rules->require || rules->min_age || rules->vendor >= 0);
 }
 
 /* `if` and `limit_except` make nameless locations that share the name of the one around them. */
@@ -95,8 +95,8 @@ ngx_int_t ngx_http_privacy_rewrite_handler(ngx_http_request_t *r)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
     ngx_http_privacy_hear_upstream(r, st); /* named locations come here without a server rewrite */
-    /* Our own refusal led to an error page, whose location may inherit the gate: that one location passes, and none
-     * that it leads to. */
+    /* Our own refusal led to an error page, whose location may inherit the gate: that one location
+     * passes, and none that it leads to. */
     if (r == r->main && st->refused && !st->waiving) {
         st->waived = location_name(r);
         st->waiving = 1;

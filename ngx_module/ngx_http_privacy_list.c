@@ -1,6 +1,7 @@
 /*
- * Lists of header elements. Subrequests copy headers_in by value and share the parts behind it, so a list is replaced
- * by one whose parts are slices of the old arrays: the elements stay where they are, and pointers to them hold.
+ * Lists of header elements. Subrequests copy headers_in by value and share the parts behind it, so
+ * a list is replaced by one whose parts are slices of the old arrays: the elements stay where they
+ * are, and pointers to them hold.
  */
 #include "ngx_http_privacy.h"
 
@@ -22,9 +23,10 @@ ngx_table_elt_t *ngx_http_privacy_walk_next(ngx_http_privacy_walk_t *walk)
     return (ngx_table_elt_t *)walk->part->elts + walk->i++;
 }
 
-/* Appends a part; the first one stands in the list itself. No part is ever empty: nginx's own loops over lists look
- * at the first element of a next part without asking. */
-static ngx_int_t part_append(ngx_pool_t *pool, ngx_list_t *list, ngx_table_elt_t *elts, ngx_uint_t n)
+/* Appends a part; the first one stands in the list itself. No part is ever empty: nginx's own loops
+ * over lists look at the first element of a next part without asking. */
+static ngx_int_t part_append(ngx_pool_t *pool, ngx_list_t *list, ngx_table_elt_t *elts,
+                             ngx_uint_t n)
 {
     ngx_list_part_t *part = list->last;
     if (n == 0) {

@@ -142,8 +142,8 @@ static void merge_endpoint(ngx_conf_t *cf, const ngx_http_privacy_loc_conf_t *pr
     ngx_conf_merge_value(lcf->well_known, clcf->noname ? prev->well_known : 0, 0);
     if (clcf->noname && clcf->handler == NULL && (lcf->endpoint || lcf->well_known)) {
         lcf->mount = prev->mount;
-        clcf->handler = lcf->endpoint ? ngx_http_privacy_endpoint_handler
-                                      : ngx_http_privacy_well_known_handler;
+        clcf->handler =
+            lcf->endpoint ? ngx_http_privacy_endpoint_handler : ngx_http_privacy_well_known_handler;
     }
 }
 
@@ -157,8 +157,9 @@ static char *merge_mount(ngx_conf_t *cf, ngx_http_privacy_srv_conf_t *scf,
         return NGX_CONF_OK;
     }
     if (lcf->mode == PRV_MODE_OFF && lcf->endpoint) {
-        return ngx_http_privacy_fail_at(cf, &lcf->endpoint_place,
-                       "privacy_endpoint needs \"privacy on\" or \"privacy report\" here");
+        return ngx_http_privacy_fail_at(
+            cf, &lcf->endpoint_place,
+            "privacy_endpoint needs \"privacy on\" or \"privacy report\" here");
     }
 #if (NGX_PCRE)
     prefix = prefix && clcf->regex == NULL;
@@ -166,8 +167,8 @@ static char *merge_mount(ngx_conf_t *cf, ngx_http_privacy_srv_conf_t *scf,
     if (lcf->mount.n == 0) {
         lcf->mount = prefix ? ngx_http_privacy_view(&clcf->name) : scf->home;
     }
-    if (lcf->endpoint && lcf->mount.n == scf->home.n
-        && ngx_memcmp(lcf->mount.p, scf->home.p, scf->home.n) == 0) {
+    if (lcf->endpoint && lcf->mount.n == scf->home.n &&
+        ngx_memcmp(lcf->mount.p, scf->home.p, scf->home.n) == 0) {
         scf->home_served = 1;
     }
     return NGX_CONF_OK;
@@ -207,12 +208,14 @@ static char *merge_rules(ngx_conf_t *cf, const ngx_http_privacy_srv_conf_t *scf,
     return NGX_CONF_OK;
 }
 
-/* A gate that does not hold is worth a word; only where it is written, not where it is inherited. */
+/* A gate that does not hold is worth a word; only where it is written, not where it is inherited.
+ */
 static void warn_idle(ngx_conf_t *cf, const char *name, const ngx_http_privacy_place_t *place)
 {
     if (place->file) {
-        ngx_log_error(NGX_LOG_WARN, cf->log, 0, "%s has no effect because privacy is off here, in %s:%ui",
-                      name, place->file, place->line);
+        ngx_log_error(NGX_LOG_WARN, cf->log, 0,
+                      "%s has no effect because privacy is off here, in %s:%ui", name, place->file,
+                      place->line);
     }
 }
 
@@ -223,8 +226,8 @@ char *ngx_http_privacy_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_http_privacy_srv_conf_t *scf =
         ngx_http_conf_get_module_srv_conf(cf, ngx_http_privacy_module);
 
-    if (lcf->mode == PRV_MODE_OFF || (lcf->mode == NGX_CONF_UNSET_UINT && prev->mode != PRV_MODE_ON
-                                      && prev->mode != PRV_MODE_REPORT)) {
+    if (lcf->mode == PRV_MODE_OFF || (lcf->mode == NGX_CONF_UNSET_UINT &&
+                                      prev->mode != PRV_MODE_ON && prev->mode != PRV_MODE_REPORT)) {
         warn_idle(cf, "privacy_require", &lcf->require_place);
         warn_idle(cf, "privacy_min_age", &lcf->age_place);
         warn_idle(cf, "privacy_vendor", &lcf->vendor_place);

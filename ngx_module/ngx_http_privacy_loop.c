@@ -1,8 +1,9 @@
 /*
  * The store client's event loop over nginx's own, and the client of this process.
  *
- * Events are level-triggered, because hiredis reads at most 16 KiB a call. Timers are cancelable, so that an idle
- * connection does not keep a worker alive that shuts down. The connection is marked idle for the same reason.
+ * Events are level-triggered, because hiredis reads at most 16 KiB a call. Timers are cancelable,
+ * so that an idle connection does not keep a worker alive that shuts down. The connection is marked
+ * idle for the same reason.
  */
 #include "ngx_http_privacy.h"
 
@@ -27,7 +28,8 @@ static void write_ready(ngx_event_t *ev)
     io->ready(io->arg, false, true);
 }
 
-static void *io_open(void *ctx, int fd, void (*ready)(void *arg, bool readable, bool writable), void *arg)
+static void *io_open(void *ctx, int fd, void (*ready)(void *arg, bool readable, bool writable),
+                     void *arg)
 {
     (void)ctx;
     io_t *io = ngx_alloc(sizeof(*io), ngx_cycle->log);

@@ -17,20 +17,18 @@ static ngx_http_module_t module_ctx = {
     ngx_http_privacy_merge_loc_conf    /* merge location configuration */
 };
 
-ngx_module_t ngx_http_privacy_module = {
-    NGX_MODULE_V1,
-    &module_ctx,               /* module context */
-    ngx_http_privacy_commands, /* module directives */
-    NGX_HTTP_MODULE,           /* module type */
-    NULL,                      /* init master */
-    NULL,                      /* init module */
-    NULL,                      /* init process */
-    NULL,                      /* init thread */
-    NULL,                      /* exit thread */
-    process_exit,              /* exit process */
-    NULL,                      /* exit master */
-    NGX_MODULE_V1_PADDING
-};
+ngx_module_t ngx_http_privacy_module = {NGX_MODULE_V1,
+                                        &module_ctx,               /* module context */
+                                        ngx_http_privacy_commands, /* module directives */
+                                        NGX_HTTP_MODULE,           /* module type */
+                                        NULL,                      /* init master */
+                                        NULL,                      /* init module */
+                                        NULL,                      /* init process */
+                                        NULL,                      /* init thread */
+                                        NULL,                      /* exit thread */
+                                        process_exit,              /* exit process */
+                                        NULL,                      /* exit master */
+                                        NGX_MODULE_V1_PADDING};
 
 /* Handlers of a phase run from the end of the array to its start. */
 static ngx_int_t add_first(ngx_http_core_main_conf_t *cmcf, ngx_http_phases phase,
@@ -59,10 +57,10 @@ static ngx_int_t add_last(ngx_http_core_main_conf_t *cmcf, ngx_http_phases phase
 
 static ngx_int_t add_handlers(ngx_http_core_main_conf_t *cmcf)
 {
-    if (add_first(cmcf, NGX_HTTP_POST_READ_PHASE, ngx_http_privacy_first_look) != NGX_OK
-        || add_first(cmcf, NGX_HTTP_SERVER_REWRITE_PHASE, ngx_http_privacy_first_look) != NGX_OK
-        || add_first(cmcf, NGX_HTTP_REWRITE_PHASE, ngx_http_privacy_rewrite_handler) != NGX_OK
-        || add_first(cmcf, NGX_HTTP_PRECONTENT_PHASE, ngx_http_privacy_precontent_handler) != NGX_OK) {
+    if (add_first(cmcf, NGX_HTTP_POST_READ_PHASE, ngx_http_privacy_first_look) != NGX_OK ||
+        add_first(cmcf, NGX_HTTP_SERVER_REWRITE_PHASE, ngx_http_privacy_first_look) != NGX_OK ||
+        add_first(cmcf, NGX_HTTP_REWRITE_PHASE, ngx_http_privacy_rewrite_handler) != NGX_OK ||
+        add_first(cmcf, NGX_HTTP_PRECONTENT_PHASE, ngx_http_privacy_precontent_handler) != NGX_OK) {
         return NGX_ERROR;
     }
     /* After realip and the limits: nobody who is turned away there costs a read of the store. */
@@ -114,8 +112,8 @@ static void site_fill(ngx_http_privacy_srv_conf_t *scf, const ngx_http_privacy_m
     }
 }
 
-static ngx_int_t setup_server(ngx_conf_t *cf, ngx_http_privacy_main_conf_t *mcf, ngx_array_t *warned,
-                              ngx_http_core_srv_conf_t *cscf)
+static ngx_int_t setup_server(ngx_conf_t *cf, ngx_http_privacy_main_conf_t *mcf,
+                              ngx_array_t *warned, ngx_http_core_srv_conf_t *cscf)
 {
     ngx_http_privacy_srv_conf_t *scf = cscf->ctx->srv_conf[ngx_http_privacy_module.ctx_index];
     prv_error err;
@@ -132,19 +130,19 @@ static ngx_int_t setup_server(ngx_conf_t *cf, ngx_http_privacy_main_conf_t *mcf,
     }
     warn_policy(cf, warned, scf->site.policy);
     if (scf->strongest == PRV_MODE_ON && !scf->home_served) {
-        ngx_log_error(NGX_LOG_WARN, cf->log, 0,
-                      "no location of server \"%V\" serves \"%*s\": add \"location %*s { privacy_endpoint "
-                      "on; }\" or set privacy_home, in %s:%ui",
-                      &cscf->server_name, scf->home.n, scf->home.p, scf->home.n, scf->home.p,
-                      cscf->file_name, cscf->line);
+        ngx_log_error(
+            NGX_LOG_WARN, cf->log, 0,
+            "no location of server \"%V\" serves \"%*s\": add \"location %*s { privacy_endpoint "
+            "on; }\" or set privacy_home, in %s:%ui",
+            &cscf->server_name, scf->home.n, scf->home.p, scf->home.n, scf->home.p, cscf->file_name,
+            cscf->line);
     }
     return NGX_OK;
 }
 
 static ngx_int_t setup(ngx_conf_t *cf)
 {
-    ngx_http_core_main_conf_t *cmcf =
-        ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
+    ngx_http_core_main_conf_t *cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
     ngx_http_privacy_main_conf_t *mcf =
         ngx_http_conf_get_module_main_conf(cf, ngx_http_privacy_module);
     ngx_http_core_srv_conf_t **servers = cmcf->servers.elts;
@@ -161,9 +159,8 @@ static ngx_int_t setup(ngx_conf_t *cf)
     if (!mcf->in_use) {
         return NGX_OK;
     }
-    if (ngx_http_privacy_zone_add(cf, mcf) != NGX_OK
-        || ngx_http_privacy_wrap_variables(cf, mcf) != NGX_OK
-        || add_handlers(cmcf) != NGX_OK) {
+    if (ngx_http_privacy_zone_add(cf, mcf) != NGX_OK ||
+        ngx_http_privacy_wrap_variables(cf, mcf) != NGX_OK || add_handlers(cmcf) != NGX_OK) {
         return NGX_ERROR;
     }
     return ngx_http_privacy_response_init(cf);

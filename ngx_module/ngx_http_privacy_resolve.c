@@ -1,6 +1,6 @@
 /*
- * Waiting for the store. Only the main request is ever suspended; it is resumed from the event loop, never from inside
- * the store's callback (which runs on another connection's event).
+ * Waiting for the store. Only the main request is ever suspended; it is resumed from the event
+ * loop, never from inside the store's callback (which runs on another connection's event).
  */
 #include "ngx_http_privacy.h"
 
@@ -9,7 +9,8 @@ static ngx_connection_t no_connection = {.fd = (ngx_socket_t)-1};
 
 static void guard_fired(ngx_event_t *ev)
 {
-    (void)ev; /* the store client answers within its timeout; this only keeps the worker there until then */
+    (void)ev; /* the store client answers within its timeout; this only keeps the worker there until
+                 then */
 }
 
 static void guard_set(ngx_http_privacy_state_t *st)
@@ -61,8 +62,8 @@ ngx_int_t ngx_http_privacy_submit(ngx_http_privacy_state_t *st, const prv_op *op
     return NGX_OK;
 }
 
-/* Posting the request alone is not enough (nobody would run it), posting the event alone neither (a subrequest may be
- * the connection's active one). */
+/* Posting the request alone is not enough (nobody would run it), posting the event alone neither (a
+ * subrequest may be the connection's active one). */
 void ngx_http_privacy_wake(ngx_http_privacy_state_t *st)
 {
     ngx_http_request_t *r = st->request;

@@ -1,6 +1,7 @@
 /*
- * What leaves: Set-Cookie, Vary, Tk, Link, our own cookie. The filter stands behind add_header and userid (`config`
- * gives the order) and sees every answer of the main request, also those that never came to PREACCESS.
+ * What leaves: Set-Cookie, Vary, Tk, Link, our own cookie. The filter stands behind add_header and
+ * userid (`config` gives the order) and sees every answer of the main request, also those that
+ * never came to PREACCESS.
  */
 #include "ngx_http_privacy.h"
 
@@ -9,8 +10,8 @@ static ngx_http_output_header_filter_pt next_header_filter;
 static ngx_uint_t is_name(const ngx_table_elt_t *h, const char *name)
 {
     size_t n = ngx_strlen(name);
-    return h->hash != 0 && h->key.len == n
-           && ngx_strncasecmp(h->key.data, (u_char *)(uintptr_t)name, n) == 0;
+    return h->hash != 0 && h->key.len == n &&
+           ngx_strncasecmp(h->key.data, (u_char *)(uintptr_t)name, n) == 0;
 }
 
 static ngx_int_t push(ngx_http_request_t *r, prv_str name, prv_str value)
@@ -52,8 +53,9 @@ static ngx_uint_t is_html(const ngx_http_request_t *r)
 {
     size_t n = sizeof("text/html") - 1;
     const ngx_str_t *type = &r->headers_out.content_type;
-    return type->len >= n && ngx_strncasecmp(type->data, (u_char *)(uintptr_t)"text/html", n) == 0
-           && (type->len == n || type->data[n] == ';' || type->data[n] == ' ');
+    return type->len >= n &&
+           ngx_strncasecmp(type->data, (u_char *)(uintptr_t) "text/html", n) == 0 &&
+           (type->len == n || type->data[n] == ';' || type->data[n] == ' ');
 }
 
 /* ---- what the application said */
@@ -90,8 +92,8 @@ void ngx_http_privacy_hear_upstream(ngx_http_request_t *r, ngx_http_privacy_stat
     const ngx_table_elt_t *h;
 
     /* What a vendor says about a visitor counts for nothing. */
-    if (r->upstream == NULL || r->upstream == st->heard || r != r->main || from_cache(r) || st->withholding
-        || ngx_http_privacy_loc(r)->rules.mode == PRV_MODE_REPORT) {
+    if (r->upstream == NULL || r->upstream == st->heard || r != r->main || from_cache(r) ||
+        st->withholding) {
         return;
     }
     ngx_http_privacy_walk_init(&walk, &r->upstream->headers_in.headers);
@@ -147,10 +149,9 @@ static unsigned edit_set_cookies(ngx_http_request_t *r, const ngx_http_privacy_c
 
     ngx_http_privacy_walk_init(&walk, &r->headers_out.headers);
     while ((h = ngx_http_privacy_walk_next(&walk)) != NULL) {
-        if (is_name(h, "Set-Cookie")
-            && prv_edit_set_cookie(&ctx->st->rq, &ctx->lcf->rules, &ctx->d,
-                                   ngx_http_privacy_view(&h->value), &vary)
-                   == PRV_DROP) {
+        if (is_name(h, "Set-Cookie") &&
+            prv_edit_set_cookie(&ctx->st->rq, &ctx->lcf->rules, &ctx->d,
+                                ngx_http_privacy_view(&h->value), &vary) == PRV_DROP) {
             h->hash = 0;
         }
     }
@@ -167,8 +168,9 @@ static ngx_uint_t has_token(const ngx_str_t *list, prv_str token)
         while (p < end && *p != ',' && *p != ' ' && *p != '\t') {
             p++;
         }
-        if ((size_t)(p - from) == token.n
-            && ngx_strncasecmp((u_char *)(uintptr_t)from, (u_char *)(uintptr_t)token.p, token.n) == 0) {
+        if ((size_t)(p - from) == token.n &&
+            ngx_strncasecmp((u_char *)(uintptr_t)from, (u_char *)(uintptr_t)token.p, token.n) ==
+                0) {
             return 1;
         }
         p += p < end;
@@ -211,8 +213,8 @@ static ngx_int_t merge_vary(ngx_http_request_t *r, unsigned bits)
     }
     for (unsigned bit = 1; bit <= bits; bit <<= 1) {
         prv_str token = prv_vary_value(bits & bit);
-        if (token.n && !has_token(&vary->value, token)
-            && append_token(r->pool, &vary->value, token) != NGX_OK) {
+        if (token.n && !has_token(&vary->value, token) &&
+            append_token(r->pool, &vary->value, token) != NGX_OK) {
             return NGX_ERROR;
         }
     }
@@ -223,7 +225,8 @@ static ngx_int_t merge_vary(ngx_http_request_t *r, unsigned bits)
 
 static prv_str host_of(const ngx_http_request_t *r)
 {
-    return ngx_http_privacy_view(&r->headers_in.server); /* the Host field, lower case, without port */
+    return ngx_http_privacy_view(
+        &r->headers_in.server); /* the Host field, lower case, without port */
 }
 
 /* *own: a cookie of ours goes out. */
@@ -280,8 +283,8 @@ static ngx_int_t edit_answer(ngx_http_request_t *r, ngx_http_privacy_ctx_t *ctx)
             vary |= prv_vary(st->rq.site->policy, UINT32_MAX);
         }
     }
-    if (merge_vary(r, vary) != NGX_OK || own_fields(r, ctx) != NGX_OK
-        || own_cookies(r, ctx, &own) != NGX_OK) {
+    if (merge_vary(r, vary) != NGX_OK || own_fields(r, ctx) != NGX_OK ||
+        own_cookies(r, ctx, &own) != NGX_OK) {
         return NGX_ERROR;
     }
     return own || st->refused ? make_private(r) : NGX_OK;
@@ -298,9 +301,9 @@ static ngx_int_t header_filter(ngx_http_request_t *r)
     if (st == NULL || keep_set_cookies(r, st) != NGX_OK) {
         return NGX_ERROR;
     }
+    ngx_http_privacy_hear_upstream(r, st);
+    drop_subject(r); /* meant for us, also in report mode */
     if (rules->mode == PRV_MODE_ON && !rules->exempt) {
-        ngx_http_privacy_hear_upstream(r, st);
-        drop_subject(r);
         ngx_http_privacy_ctx_t *ctx = ngx_http_privacy_decide(r);
         if (ctx == NULL || edit_answer(r, ctx) != NGX_OK) {
             return NGX_ERROR;
@@ -332,8 +335,9 @@ static ngx_int_t send_fields(ngx_http_request_t *r, const prv_field *fields, siz
 {
     for (size_t i = 0; i < n; i++) {
         prv_str name = fields[i].name;
-        if (name.n == sizeof("Content-Type") - 1
-            && ngx_strncasecmp((u_char *)(uintptr_t)name.p, (u_char *)(uintptr_t)"Content-Type", name.n) == 0) {
+        if (name.n == sizeof("Content-Type") - 1 &&
+            ngx_strncasecmp((u_char *)(uintptr_t)name.p, (u_char *)(uintptr_t) "Content-Type",
+                            name.n) == 0) {
             (void)set_content_type(r, fields[i].value);
         } else if (push(r, name, fields[i].value) != NGX_OK) {
             return NGX_ERROR;
@@ -342,8 +346,8 @@ static ngx_int_t send_fields(ngx_http_request_t *r, const prv_field *fields, siz
     return NGX_OK;
 }
 
-ngx_int_t ngx_http_privacy_send(ngx_http_request_t *r, int status, const prv_field *fields, size_t n,
-                                prv_str body)
+ngx_int_t ngx_http_privacy_send(ngx_http_request_t *r, int status, const prv_field *fields,
+                                size_t n, prv_str body)
 {
     ngx_int_t rc = ngx_http_discard_request_body(r);
     if (rc != NGX_OK) {

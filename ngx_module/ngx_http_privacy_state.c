@@ -1,6 +1,7 @@
 /*
- * What is kept for one client request. It is made at the first look and found again after internal redirects, in named
- * locations, on error pages and in subrequests through the pool's cleanups (r->ctx does not survive those).
+ * What is kept for one client request. It is made at the first look and found again after internal
+ * redirects, in named locations, on error pages and in subrequests through the pool's cleanups
+ * (r->ctx does not survive those).
  */
 #include "ngx_http_privacy.h"
 
@@ -84,7 +85,7 @@ static ngx_uint_t scan_fields(ngx_http_request_t *r, prv_request *rq)
     ngx_http_privacy_walk_init(&walk, &r->headers_in.headers);
     while ((h = ngx_http_privacy_walk_next(&walk)) != NULL) {
         prv_str value = ngx_http_privacy_view(&h->value);
-#define IS(text) \
+#define IS(text)                                                                                   \
     (h->key.len == sizeof(text) - 1 && ngx_strncmp(h->lowcase_key, text, sizeof(text) - 1) == 0)
         if (IS("sec-gpc")) {
             rq->signals = (uint8_t)(rq->signals | prv_signal_gpc(value));
@@ -146,13 +147,11 @@ static ngx_http_privacy_state_t *state_make(ngx_http_request_t *r)
     st->authorization = m->headers_in.authorization;
     st->generation = 1;
 
-    if (scan_fields(m, &st->rq)
-        && (ngx_http_privacy_list_replace(m->pool, &m->headers_in.headers, drop_privacy, NULL, NULL, 0)
-                != NGX_OK
-            || (r != m
-                && ngx_http_privacy_list_replace(m->pool, &r->headers_in.headers, drop_privacy, NULL,
-                                                 NULL, 0)
-                       != NGX_OK))) {
+    if (scan_fields(m, &st->rq) &&
+        (ngx_http_privacy_list_replace(m->pool, &m->headers_in.headers, drop_privacy, NULL, NULL,
+                                       0) != NGX_OK ||
+         (r != m && ngx_http_privacy_list_replace(m->pool, &r->headers_in.headers, drop_privacy,
+                                                  NULL, NULL, 0) != NGX_OK))) {
         return NULL;
     }
     if (keep_cookies(m, st) != NGX_OK) {

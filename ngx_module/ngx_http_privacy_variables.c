@@ -20,8 +20,8 @@ static void *plain_alloc(void *ctx, size_t n)
 }
 
 /* Where privacy is off for the whole server only what needs no decision has a value. */
-static ngx_int_t variable_off(ngx_http_request_t *r, ngx_http_variable_value_t *v, prv_var_input *in,
-                              prv_var var)
+static ngx_int_t variable_off(ngx_http_request_t *r, ngx_http_variable_value_t *v,
+                              prv_var_input *in, prv_var var)
 {
     prv_env env = {.ctx = r, .alloc = plain_alloc, .random = prv_random};
     prv_site site = {.policy = prv_policy_empty()};
@@ -151,7 +151,8 @@ typedef struct {
     uintptr_t data;
 } wrapped_t;
 
-static ngx_int_t address_variable(ngx_http_request_t *r, ngx_http_variable_value_t *v, uintptr_t data)
+static ngx_int_t address_variable(ngx_http_request_t *r, ngx_http_variable_value_t *v,
+                                  uintptr_t data)
 {
     const wrapped_t *original = (const wrapped_t *)data;
     const ngx_http_privacy_ctx_t *ctx = ngx_http_get_module_ctx(r, ngx_http_privacy_module);
@@ -160,7 +161,8 @@ static ngx_int_t address_variable(ngx_http_request_t *r, ngx_http_variable_value
     if (rc != NGX_OK || v->not_found || ctx == NULL || !ctx->vendor || ctx->st->logging) {
         return rc;
     }
-    return set_value(v, ngx_http_privacy_cut(&ctx->st->env, (prv_str){(const char *)v->data, v->len}));
+    return set_value(v,
+                     ngx_http_privacy_cut(&ctx->st->env, (prv_str){(const char *)v->data, v->len}));
 }
 
 static ngx_int_t wrap(ngx_conf_t *cf, ngx_http_variable_t *var)
@@ -193,8 +195,7 @@ ngx_int_t ngx_http_privacy_wrap_variables(ngx_conf_t *cf, ngx_http_privacy_main_
     static const char *const addresses[] = {"remote_addr", "proxy_add_x_forwarded_for",
                                             "realip_remote_addr", "proxy_protocol_addr", NULL};
     static const char *const prefixes[] = {"http_", "cookie_", NULL};
-    ngx_http_core_main_conf_t *cmcf =
-        ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
+    ngx_http_core_main_conf_t *cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
 
     ngx_hash_key_t *key = cmcf->variables_keys->keys.elts;
     for (ngx_uint_t i = 0; i < cmcf->variables_keys->keys.nelts; i++) {
@@ -202,8 +203,8 @@ ngx_int_t ngx_http_privacy_wrap_variables(ngx_conf_t *cf, ngx_http_privacy_main_
         if (is_one_of(&key[i].key, changing)) {
             var->flags |= NGX_HTTP_VAR_NOCACHEABLE;
         }
-        if (mcf->vendors && var->get_handler && is_one_of(&key[i].key, addresses)
-            && wrap(cf, var) != NGX_OK) {
+        if (mcf->vendors && var->get_handler && is_one_of(&key[i].key, addresses) &&
+            wrap(cf, var) != NGX_OK) {
             return NGX_ERROR;
         }
     }

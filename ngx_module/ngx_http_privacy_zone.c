@@ -1,6 +1,7 @@
 /*
- * The shared memory zone. nginx owns the head of the segment (its slab pool, whose mutex it unlocks when a worker
- * dies); the core's zone is one piece allocated from that, found again over a reload through the pool's `data`.
+ * The shared memory zone. nginx owns the head of the segment (its slab pool, whose mutex it unlocks
+ * when a worker dies); the core's zone is one piece allocated from that, found again over a reload
+ * through the pool's `data`.
  */
 #include "ngx_http_privacy.h"
 
@@ -43,7 +44,8 @@ ngx_int_t ngx_http_privacy_zone_add(ngx_conf_t *cf, ngx_http_privacy_main_conf_t
 {
     ngx_str_t name = ngx_http_privacy_str(mcf->zone_name);
 
-    mcf->shm = ngx_shared_memory_add(cf, &name, segment_size(mcf->zone_size), &ngx_http_privacy_module);
+    mcf->shm =
+        ngx_shared_memory_add(cf, &name, segment_size(mcf->zone_size), &ngx_http_privacy_module);
     if (mcf->shm == NULL) {
         return NGX_ERROR;
     }
