@@ -35,8 +35,7 @@ void prv_store_lost(prv_store *s, const char *why)
     if (!s->lost_said && now - s->lost_said_ms >= SAY_AGAIN_MS) {
         s->lost_said = true;
         s->lost_said_ms = now;
-        prv_store_say(s, PRV_LOG_WARN, "Redis at %s %s; deciding without it until it answers again",
-                      s->conf->label, why);
+        prv_store_say(s, PRV_LOG_WARN, "Redis at %s %s; deciding without it", s->conf->label, why);
     }
 }
 

@@ -1,0 +1,184 @@
+/* privacy_store and its password file: tests/vectors/store_conf/urls.txt, and files of all kinds.
+ */
+#include "redis/client.h"
+
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static prv_code parse(const char *url, const char *file, prv_store_conf **conf, prv_error *err)
+{
+    memset(err, 0, sizeof *err);
+    return prv_store_conf_parse((prv_str){url, strlen(url)}, file, 50, PRV_STR("privacy:"), conf,
+                                err);
+}
+
+/* host:port/db user, or path?db user, as the vectors write it. */
+static void describe(const prv_store_conf *conf, char *out, size_t cap)
+{
+    if (conf == NULL)
+        snprintf(out, cap, "off");
+    else if (conf->path[0] != '\0')
+        snprintf(out, cap, "%s db=%u user=%s", conf->path, conf->db, conf->user);
+    else
+        snprintf(out, cap, "%s port=%d db=%u user=%s", conf->addrs[0], conf->port, conf->db,
+                 conf->user);
+}
+
+static const char *code_name(prv_code code)
+{
+    static const char *const names[] = {"ok", "nomem", "io", "syntax", "value", "unsupported"};
+    return names[code];
+}
+
+/* Lines: URL | code | description, or words that the message must hold. */
+static void test_urls(void **state)
+{
+    (void)state;
+    char line[600];
+    unsigned n = 0;
+    FILE *f = fopen(PRV_TESTS "/vectors/store_conf/urls.txt", "r");
+    assert_non_null(f);
+    while (fgets(line, sizeof line, f) != NULL) {
+        if (line[0] == '#' || line[0] == '\n')
+            continue;
+        char *url = strtok(line, "|");
+        char *code = strtok(NULL, "|");
+        char *text = strtok(NULL, "\n");
+        assert_non_null(text);
+        prv_store_conf *conf = NULL;
+        prv_error err;
+        prv_code rc = parse(url, "", &conf, &err);
+        if (strcmp(code_name(rc), code) != 0)
+            fail_msg("%s: %s instead of %s: %s", url, code_name(rc), code, err.text);
+        if (rc == PRV_OK) {
+            char is[300];
+            describe(conf, is, sizeof is);
+            if (strcmp(is, text) != 0)
+                fail_msg("%s: `%s` instead of `%s`", url, is, text);
+        } else {
+            assert_null(conf);
+            if (strstr(err.text, text) == NULL || strchr(err.text, '\n') != NULL)
+                fail_msg("%s: `%s` does not say `%s`", url, err.text, text);
+            assert_null(strstr(err.text, "SECRET"));
+        }
+        prv_store_conf_free(conf);
+        n++;
+    }
+    fclose(f);
+    assert_true(n > 30);
+}
+
+static void write_file(const char *path, const void *bytes, size_t n, mode_t mode)
+{
+    unlink(path);
+    int fd = open(path, O_CREAT | O_WRONLY, 0600);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, bytes, n), (ssize_t)n);
+    assert_int_equal(fchmod(fd, mode), 0);
+    close(fd);
+}
+
+static void test_password_file(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/prv-password-XXXXXX";
+    int fd = mkstemp(path);
+    prv_store_conf *conf = NULL;
+    prv_error err;
+    close(fd);
+    static const struct {
+        const char *bytes;
+        const char *password; /* NULL: refused, `says` in the message */
+        const char *says;
+        mode_t mode;
+    } rows[] = {
+        {"SECRET", "SECRET", "", 0600},
+        {"SECRET\n", "SECRET", "", 0400},
+        {"SECRET\r\nsecond line\n", "SECRET", "", 0600},
+        {" with spaces \n", " with spaces ", "", 0600},
+        {"SECRET\n", NULL, "others than its owner", 0640},
+        {"SECRET\n", NULL, "others than its owner", 0604},
+        {"SECRET\n", NULL, "others than its owner", 0620},
+        {"", NULL, "is empty", 0600},
+        {"\nSECRET", NULL, "is empty", 0600},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        write_file(path, rows[i].bytes, strlen(rows[i].bytes), rows[i].mode);
+        prv_code rc = parse("redis://user@127.0.0.1", path, &conf, &err);
+        if (rows[i].password != NULL) {
+            assert_int_equal(rc, PRV_OK);
+            assert_string_equal(conf->password, rows[i].password);
+            assert_true(conf->auth);
+            assert_null(strstr(conf->label, "SECRET"));
+        } else {
+            assert_int_equal(rc, PRV_ERR_VALUE);
+            assert_non_null(strstr(err.text, rows[i].says));
+            assert_non_null(strstr(err.text, path));
+            assert_null(strstr(err.text, "SECRET"));
+        }
+        prv_store_conf_free(conf);
+    }
+
+    char big[1026];
+    memset(big, 'x', sizeof big);
+    write_file(path, big, 1024, 0600);
+    assert_int_equal(parse("redis://127.0.0.1", path, &conf, &err), PRV_OK);
+    assert_int_equal(strlen(conf->password), 1024);
+    prv_store_conf_free(conf);
+    write_file(path, big, 1025, 0600);
+    assert_int_equal(parse("redis://127.0.0.1", path, &conf, &err), PRV_ERR_VALUE);
+    write_file(path, "a\0b", 3, 0600);
+    assert_int_equal(parse("redis://127.0.0.1", path, &conf, &err), PRV_ERR_SYNTAX);
+    unlink(path);
+    assert_int_equal(parse("redis://127.0.0.1", path, &conf, &err), PRV_ERR_IO);
+    assert_non_null(strstr(err.text, "No such file"));
+    assert_int_equal(parse("redis://127.0.0.1", "/tmp", &conf, &err), PRV_ERR_VALUE);
+}
+
+static void test_localhost_keeps_every_address(void **state)
+{
+    (void)state;
+    prv_store_conf *conf = NULL;
+    prv_error err;
+    assert_int_equal(parse("redis://localhost:7000", "", &conf, &err), PRV_OK);
+    assert_in_range(conf->n_addrs, 1, PRV_STORE_ADDRS);
+    bool v4 = false;
+    for (size_t i = 0; i < conf->n_addrs; i++)
+        v4 = v4 || strcmp(conf->addrs[i], "127.0.0.1") == 0;
+    assert_true(v4);
+    assert_string_equal(conf->label, "localhost:7000");
+    prv_store_conf_free(conf);
+}
+
+static void test_timeout_and_prefix(void **state)
+{
+    (void)state;
+    prv_store_conf *conf = NULL;
+    prv_error err;
+    prv_str url = PRV_STR("redis://127.0.0.1");
+    assert_int_equal(prv_store_conf_parse(url, "", 0, PRV_STR("p:"), &conf, &err), PRV_ERR_VALUE);
+    assert_int_equal(prv_store_conf_parse(url, "", 60001, PRV_STR("p:"), &conf, &err),
+                     PRV_ERR_VALUE);
+    assert_int_equal(prv_store_conf_parse(url, NULL, 60000, PRV_STR("p:"), &conf, &err), PRV_OK);
+    assert_int_equal(conf->timeout_ms, 60000);
+    prv_store_conf_free(conf);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_urls),
+        cmocka_unit_test(test_password_file),
+        cmocka_unit_test(test_localhost_keeps_every_address),
+        cmocka_unit_test(test_timeout_and_prefix),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
