@@ -6,6 +6,7 @@
 #include "zone.h"
 
 #define TICKS_PER_MS 16 /* a limit of 960,000 a minute is one tick */
+#define TICKS_PER_S (TICKS_PER_MS * 1000)
 #define TIME_BITS 45
 #define TIME_MASK ((UINT64_C(1) << TIME_BITS) - 1)
 #define TIME_ORIGIN_MS 1600000000000ll /* 2020-09-13: 45 bits of ticks last until 2090 */
@@ -65,9 +66,9 @@ bool prv_limit_take(prv_zone *zone, const prv_limit_conf *conf, uint64_t key, in
             empty = now + depth + step;
         }
         if (empty - now > depth) {
-            uint64_t wait_ms = (empty - now - depth) / TICKS_PER_MS;
+            uint64_t wait = empty - now - depth;
             if (retry_s != NULL) {
-                *retry_s = (uint32_t)(wait_ms / 1000 + 1);
+                *retry_s = (uint32_t)((wait + TICKS_PER_S - 1) / TICKS_PER_S);
             }
             return false;
         }
