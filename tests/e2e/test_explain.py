@@ -1,6 +1,6 @@
 """`privacyctl explain` and the live servers decide alike on random policies, headers and states, row number included.
 
-10,000 cases: 5,000 a store, all of them on both servers.
+10,000 cases with store off, 10,000 with Redis, all of them on both servers.
 """
 import json
 import random
@@ -10,7 +10,7 @@ from harness.client import Connection, Visitor
 from harness.ctl import explain, privacyctl
 from harness.site import Loc, Site, Vhost
 
-CASES = 5000  # each for store off and Redis
+CASES = 10000  # each for store off and Redis
 POLICIES = 20
 SHOWN = ("rows", "purposes", "variant", "age", "region", "signals", "removed", "unknown")
 REGIONS = ["FR", "DE", "US", "US-CA", "us", "JP", "", "FRA", "U", "GB", "US-", "F1"]

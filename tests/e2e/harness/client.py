@@ -142,7 +142,11 @@ class Visitor:
         return ["Cookie: " + "; ".join(f"{k}={v}" for k, v in self.jar.items())] if self.jar else []
 
     def request(self, method, path, headers=(), body=b""):
-        lines = [*self.headers, *self.cookie_line(), *headers]
+        given = [h[7:].strip() for h in headers if h.lower().startswith("cookie:")]
+        own = [line[8:] for line in self.cookie_line()]
+        lines = [*self.headers, *(h for h in headers if not h.lower().startswith("cookie:"))]
+        if own or given:  # a browser sends one line
+            lines.append("Cookie: " + "; ".join(own + given))
         response = self.site.request(method, path, lines, body)
         if self.keeps_cookies:
             for name, (value, attributes) in response.set_cookies().items():

@@ -189,4 +189,9 @@ class FaultProxy:
         self.loop.call_soon_threadsafe(close)
 
     def close(self):
-        self.loop.call_soon_threadsafe(self.loop.stop)
+        def stop():
+            for task in asyncio.all_tasks(self.loop):
+                task.cancel()
+            self.server.close()
+            self.loop.call_later(0.05, self.loop.stop)
+        self.loop.call_soon_threadsafe(stop)

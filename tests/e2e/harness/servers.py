@@ -67,7 +67,7 @@ class Running:
                 return
             except DidNotStart as why:
                 if attempt == 4 or not re.search("in use|could not bind|bind\\(\\)", f"{why}{self.log()}"):
-                    raise DidNotStart(f"{server}: {why}\n{self.log()}\n{self.config.read_text()}") from None
+                    raise DidNotStart(f"{server}: {why}") from None
 
     # ---- files
     def text(self, template):
@@ -121,6 +121,7 @@ class Running:
         more = ["-g", "daemon off;"] if self.server == "nginx" else ["-DFOREGROUND"]
         self.process = Process(self.argv(*more), self.dir / "output.log", self.environment())
         self.process.wait_port(self.port)
+        wait_for(lambda: len(self.children()) >= self.site.workers, 5)
 
     def check_config(self):
         """`nginx -t` or `httpd -t` on what stands in the directory: (exit status, what it said)."""
@@ -132,13 +133,21 @@ class Running:
         path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         return set(path.read_text().split()) if path.exists() else set()
 
+    def _retired(self, pid):
+        """Gone, or no longer taking connections."""
+        try:
+            return b"shutting down" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        except OSError:
+            return True
+
     def reload(self, wait=True):
-        """nginx -s reload, apachectl graceful."""
+        """nginx -s reload, apachectl graceful; returns when the old workers take no more connections."""
         before = self.children()
         self.process.send(signal.SIGHUP if self.server == "nginx" else signal.SIGUSR1)
         if wait:
             fresh = wait_for(lambda: len(self.children() - before) >= self.site.workers, 10)
             assert fresh, f"no new workers after a reload\n{self.log()}"
+            wait_for(lambda: all(self._retired(pid) for pid in before), 10)
 
     def stop(self):
         if self.process:

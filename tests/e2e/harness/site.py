@@ -179,7 +179,7 @@ class Site:
         if self.mpm == "prefork":
             out += ["StartServers 2", "MinSpareServers 1", "MaxSpareServers 4", "MaxRequestWorkers 32"]
         else:
-            out += [f"StartServers {self.workers}", f"ServerLimit {self.workers + 2}", "ThreadsPerChild 80",
+            out += [f"StartServers {self.workers}", f"ServerLimit {self.workers + 2}", "ThreadLimit 80", "ThreadsPerChild 80",
                     f"MaxRequestWorkers {80 * (self.workers + 2)}", "MinSpareThreads 1",
                     f"MaxSpareThreads {80 * (self.workers + 2)}"]
         if self.log:
