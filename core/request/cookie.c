@@ -119,7 +119,20 @@ static bool seen_keep(const prv_cookie_walk *walk, const prv_cookie_seen *seen)
         (seen->rule == NULL || seen->rule->vendor != walk->rules->vendor)) {
         return false;
     }
-    return prv_cookie_allowed(walk->rq, walk->d, seen->rule);
+    return prv_cookie_allowed(walk->rq, walk->d, seen->rule) &&
+           (seen->longer == NULL || prv_cookie_allowed(walk->rq, walk->d, seen->longer));
+}
+
+/* A piece without `=` that a comma ended is, when the comma separates nothing, the start of a
+ * longer name: `_x, s=1` is a cookie `_x, s` then, which a rule of the policy may know. */
+static prv_str joined_name(const prv_cookie_walk *walk, const prv_cookie_seen *seen)
+{
+    prv_str all = {seen->pair.p, (size_t)(walk->it.rest.p + walk->it.rest.n - seen->pair.p)};
+
+    if (!walk->it.comma_next || prv_view_find(seen->pair, '=') < seen->pair.n) {
+        return PRV_NONE;
+    }
+    return prv_view_trim((prv_str){all.p, prv_view_find(all, '=')});
 }
 
 bool prv_cookie_walk_next(prv_cookie_walk *walk, prv_cookie_seen *seen)
@@ -132,6 +145,7 @@ bool prv_cookie_walk_next(prv_cookie_walk *walk, prv_cookie_seen *seen)
     seen->after_comma = walk->it.after_comma;
     seen->own = prv_cookie_own(walk->rq, seen->name);
     seen->rule = seen->own ? NULL : prv_cookie_rule_of(walk->rq, seen->name);
+    seen->longer = prv_cookie_rule_of(walk->rq, joined_name(walk, seen));
     walk->cut = walk->cut && seen->after_comma;
     seen->keep = !walk->cut && seen_keep(walk, seen);
     walk->cut = !seen->keep;
@@ -170,6 +184,7 @@ static void field_render(prv_cookie_walk *walk, prv_out *out, field_scan *scan)
 
     while (prv_cookie_walk_next(walk, &seen)) {
         scan->purposes |= prv_cookie_purposes(walk->rq->site->policy, seen.rule);
+        scan->purposes |= prv_cookie_purposes(walk->rq->site->policy, seen.longer);
         if (!seen.keep) {
             scan->removed = true;
             continue;

@@ -17,6 +17,7 @@ typedef struct prv_cookie_seen {
     prv_str name;
     prv_str pair;
     const prv_cookie_rule *rule; /* NULL: in no list */
+    const prv_cookie_rule *longer; /* of the longer name if no comma separates; NULL: none */
     bool own;
     bool keep;
     bool after_comma;
