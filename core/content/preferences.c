@@ -338,9 +338,11 @@ static void about(view *v)
     prv_html_raw(h, "<dl>\n");
     row_text(h, PRV_WORD_CONTROLLER, p->controller);
     contact(h, p->contact);
-    row(h, PRV_WORD_POLICY);
-    prv_html_link(h, p->url, prv_words_get(p, h->language, PRV_WORD_POLICY));
-    prv_html_raw(h, "</dd>\n");
+    if (p->url.n > 0) {
+        row(h, PRV_WORD_POLICY);
+        prv_html_link(h, p->url, prv_words_get(p, h->language, PRV_WORD_POLICY));
+        prv_html_raw(h, "</dd>\n");
+    }
     row_text(h, PRV_WORD_VERSION, p->version_text);
     row_text(h, PRV_WORD_EFFECTIVE, p->effective);
     row_text(h, PRV_WORD_STORAGE, p->storage_region);
