@@ -63,7 +63,9 @@ bool prv_limit_take(prv_zone *zone, const prv_limit_conf *conf, uint64_t key, in
             empty = now;
         }
         if (empty - now > depth + step) { /* the clock went back: not a life-long lock-out */
-            empty = now + depth + step;
+            uint64_t full = print << TIME_BITS | ((now + depth + step) & TIME_MASK);
+            atomic_compare_exchange_strong(&set->bucket[at], &word, full);
+            continue;
         }
         if (empty - now > depth) {
             uint64_t wait = empty - now - depth;
