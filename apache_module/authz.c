@@ -93,6 +93,7 @@ static const char *parse_min_age(cmd_parms *cmd, const char *line, const void **
         return "Require privacy-min-age takes a number or policy only; PrivacyMinAge has an "
                "answer.";
     }
+    prv_site_age(&prv_server_of(cmd->server)->site, *age);
     *parsed = age;
     return NULL;
 }

@@ -75,6 +75,8 @@ void *prv_server_merge(apr_pool_t *p, void *base_, void *add_)
         conf->strongest = add->strongest;
         conf->strongest_at = add->strongest_at;
     }
+    conf->site.ages[0] |= add->site.ages[0];
+    conf->site.ages[1] |= add->site.ages[1];
     return conf;
 }
 

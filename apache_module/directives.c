@@ -184,6 +184,7 @@ static const char *set_min_age(cmd_parms *cmd, void *dir, int argc, char *const 
                           &err) != PRV_OK) {
         return said(cmd, &err);
     }
+    prv_site_age(&prv_server_of(cmd->server)->site, conf->min_age);
     return NULL;
 }
 

@@ -237,6 +237,7 @@ char *ngx_http_privacy_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     if (merge_mount(cf, scf, lcf) != NGX_CONF_OK || merge_rules(cf, scf, lcf) != NGX_CONF_OK) {
         return NGX_CONF_ERROR;
     }
+    prv_site_age(&scf->site, lcf->rules.min_age);
     if (lcf->mode == PRV_MODE_ON || scf->strongest == PRV_MODE_OFF) {
         scf->strongest = (prv_mode)lcf->mode;
     }
