@@ -16,7 +16,7 @@ static inline bool prv_rules_edit(const prv_rules *rules)
 typedef struct prv_cookie_seen {
     prv_str name;
     prv_str pair;
-    const prv_cookie_rule *rule; /* NULL: in no list */
+    const prv_cookie_rule *rule;   /* NULL: in no list */
     const prv_cookie_rule *longer; /* of the longer name if no comma separates; NULL: none */
     bool own;
     bool keep;
