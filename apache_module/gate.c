@@ -51,6 +51,9 @@ int prv_translate(request_rec *r)
         return DECLINED;
     }
     prv_view *view = prv_view_get(r);
+    if (r->prev) {
+        prv_hear_application(r->prev);
+    }
     prv_upstream_restore(view->root, r);
     view->endpoint = mode_of(view) != PRV_MODE_OFF && is_exempt(view, r);
     if (!view->endpoint) {
@@ -104,7 +107,6 @@ static int refuse(prv_view *view, request_rec *r)
     }
     root->refused_status = answer.status;
     root->refused_body = answer.body.n > 0 ? prv_text(root->r, answer.body) : NULL;
-    apr_table_setn(r->err_headers_out, "Cache-Control", "no-store");
     if (answer.location.n > 0) {
         apr_table_setn(r->headers_out, "Location", prv_text(r, answer.location));
     }

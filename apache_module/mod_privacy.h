@@ -258,6 +258,8 @@ bool prv_is_dynamic(const request_rec *r);
 void prv_output_register(void);
 void prv_insert_filter(request_rec *r);
 void prv_insert_error_filter(request_rec *r);
+/* Takes Privacy-Subject-Age and Privacy-Subject from the answer so far. */
+void prv_hear_application(request_rec *r);
 
 /* env.c */
 #define PRV_VARS_ALL (((uint32_t)1 << PRV_VAR_COUNT) - 1)

@@ -79,13 +79,18 @@ static void add_vary(request_rec *r, unsigned bits)
 
 /* ------------------------------------------------------------------ our own fields */
 
-static void add_own_cookie(request_rec *r, prv_str value)
+/* It is this visitor's alone, whatever the operator said of the page. */
+static void make_private(request_rec *r)
 {
-    apr_table_addn(r->headers_out, "Set-Cookie", prv_text(r, value));
-    /* It is this visitor's alone, whatever the operator said of the page. */
     unset_both(r, "Cache-Control");
     unset_both(r, "Expires");
     apr_table_setn(r->headers_out, "Cache-Control", "private, no-store");
+}
+
+static void add_own_cookie(request_rec *r, prv_str value)
+{
+    apr_table_addn(r->headers_out, "Set-Cookie", prv_text(r, value));
+    make_private(r);
 }
 
 /* A stored answer speaks of the visitor for whom it was made, not of this one. */
@@ -95,25 +100,37 @@ static bool from_cache(const request_rec *r)
            apr_table_get(r->subprocess_env, AP_CACHE_REVALIDATE_ENV);
 }
 
-/* `Privacy-Subject-Age` from the application: holds at once, for this answer too. */
-static void take_report(prv_view *view, request_rec *r)
+static void take_age(prv_root *root, const char *text)
 {
-    prv_root *root = view->root;
-    const char *age = apr_table_get(r->headers_out, "Privacy-Subject-Age");
-    age = age ? age : apr_table_get(r->err_headers_out, "Privacy-Subject-Age");
     prv_str cookie = PRV_NONE;
     prv_op op;
-    if (age && !from_cache(r)) {
-        age = apr_pstrdup(root->r->pool, age);
-        if (prv_request_report_age(&root->rq, prv_str_of(age), &cookie, &op)) {
-            prv_backend_queue(prv_backend_of(root), &op);
-        }
-        root->generation++;
-        prv_view_decide(view, r, false);
-        root->own_cookie = cookie.n > 0 ? cookie : root->own_cookie;
+    if (prv_request_report_age(&root->rq, prv_str_of(apr_pstrdup(root->r->pool, text)), &cookie,
+                               &op)) {
+        prv_backend_queue(prv_backend_of(root), &op);
     }
-    unset_both(r, "Privacy-Subject-Age");
-    unset_both(r, "Privacy-Subject");
+    root->own_cookie = cookie.n > 0 ? cookie : root->own_cookie;
+    root->generation++;
+}
+
+/* `Privacy-Subject-Age` of the application: holds at once, for this answer too. An error document's
+ * request begins with empty fields: what the application said stands in the one before. What a
+ * vendor says counts for nothing. */
+void prv_hear_application(request_rec *r)
+{
+    for (; r; r = r->prev) {
+        prv_view *view = prv_view_get(r);
+        if (view->dir->mode == PRV_MODE_UNSET || view->dir->mode == (int)PRV_MODE_OFF) {
+            continue;
+        }
+        const char *age = apr_table_get(r->headers_out, "Privacy-Subject-Age");
+        age = age ? age : apr_table_get(r->err_headers_out, "Privacy-Subject-Age");
+        if (age && !view->dir->vendor && !from_cache(r)) {
+            prv_view_decide(view, r, false);
+            take_age(view->root, age);
+        }
+        unset_both(r, "Privacy-Subject-Age");
+        unset_both(r, "Privacy-Subject");
+    }
 }
 
 static bool is_html(const request_rec *r)
@@ -179,16 +196,17 @@ static void edit_answer(request_rec *r)
     if (root->server->shared->env_wanted & (1u << PRV_VAR_REMOVED | 1u << PRV_VAR_UNKNOWN)) {
         remember_cookies(root, r);
     }
-    if (view->rules.mode != PRV_MODE_ON) {
-        return;
-    }
-    take_report(view, r);
-    if (r->main) {
-        return; /* its fields go nowhere */
+    prv_hear_application(r);
+    prv_view_decide(view, r, false);
+    if (view->rules.mode != PRV_MODE_ON || r->main) {
+        return; /* a subrequest's fields go nowhere */
     }
     edit_set_cookies(view, r, r->headers_out);
     edit_set_cookies(view, r, r->err_headers_out);
     add_own_cookies(view, r);
+    if (root->refused && r->status == root->refused_status) {
+        make_private(r);
+    }
     add_fields(view, r);
 }
 
@@ -240,7 +258,6 @@ static void explain_refusal(prv_view *view, request_rec *r)
     if (root->refused != r || root->refused_status != r->status || !root->refused_body) {
         return;
     }
-    apr_table_setn(r->err_headers_out, "Cache-Control", "no-store");
     if (!ap_response_code_string(r, ap_index_of_response(r->status))) {
         ap_custom_response(r, r->status, root->refused_body);
         view->problem = true;
@@ -252,6 +269,7 @@ void prv_insert_error_filter(request_rec *r)
     if (prv_server_of(r->server)->strongest == PRV_MODE_OFF) {
         return;
     }
+    prv_hear_application(r); /* the fields are about to be cleared */
     if (!r->main) {
         explain_refusal(prv_view_get(r), r);
     }
