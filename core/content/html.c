@@ -134,8 +134,7 @@ void prv_html_texts(prv_html *h, const prv_texts *texts)
     prv_str tag = prv_texts_pick(&tags, accept);
     if (text.n == 0)
         return;
-    bool other =
-        tag.n != h->language.n || (tag.n > 0 && memcmp(tag.p, h->language.p, tag.n) != 0);
+    bool other = tag.n != h->language.n || (tag.n > 0 && memcmp(tag.p, h->language.p, tag.n) != 0);
     if (other && tag.n > 0) {
         prv_html_raw(h, "<span lang=\"");
         prv_html_text(h, tag);

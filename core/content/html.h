@@ -1,4 +1,5 @@
-/* An HTML text that grows in env.alloc memory. After a failed allocation nothing more is written and prv_html_end() says so. */
+/* An HTML text that grows in env.alloc memory. After a failed allocation nothing more is written
+ * and prv_html_end() says so. */
 #ifndef PRV_HTML_H
 #define PRV_HTML_H
 

@@ -56,7 +56,8 @@ static void question(prv_html *h)
     submit(h, PRV_WORD_CONTINUE);
 }
 
-/* Ages that are asked for here, by what is known of them: the policy's for the region and those of locations. */
+/* Ages that are asked for here, by what is known of them: the policy's for the region and those of
+ * locations. */
 typedef struct asked {
     bool any, unknown, ok;
 } asked;

@@ -1,6 +1,7 @@
 /*
- * The preferences page: everything that a choice needs to be informed, in forms that work without JavaScript. Accept
- * and refuse stand in a form of their own, so that Enter in the list of purposes can only save what is ticked.
+ * The preferences page: everything that a choice needs to be informed, in forms that work without
+ * JavaScript. Accept and refuse stand in a form of their own, so that Enter in the list of purposes
+ * can only save what is ticked.
  */
 #include "html.h"
 
@@ -187,8 +188,10 @@ static void cookies(view *v, unsigned purpose)
         prv_html_raw(h, "</tbody>\n</table>\n</details>\n");
 }
 
-/* A box is ticked only if the visitor ticked it before: a grant that counts, or an objection that stands. */
-static void box(prv_html *h, const char *field, const prv_purpose *purpose, bool ticked, prv_word word)
+/* A box is ticked only if the visitor ticked it before: a grant that counts, or an objection that
+ * stands. */
+static void box(prv_html *h, const char *field, const prv_purpose *purpose, bool ticked,
+                prv_word word)
 {
     prv_html_raw(h, "<p><label><input type=\"checkbox\" name=\"");
     prv_html_raw(h, field);
@@ -280,7 +283,8 @@ static void choices(view *v)
             purpose_of(v, i);
     }
     if (open != 0) {
-        prv_html_raw(h, "<p class=\"choice\"><button type=\"submit\" name=\"choice\" value=\"save\">");
+        prv_html_raw(h,
+                     "<p class=\"choice\"><button type=\"submit\" name=\"choice\" value=\"save\">");
         prv_html_word(h, PRV_WORD_SAVE);
         prv_html_raw(h, "</button></p>\n");
     }
@@ -296,8 +300,9 @@ static void contact(prv_html *h, prv_str contact)
     if (contact.n == 0)
         return;
     row(h, PRV_WORD_CONTACT);
-    bool mail = memchr(contact.p, '@', contact.n) != NULL && memchr(contact.p, ':', contact.n) == NULL &&
-                memchr(contact.p, ' ', contact.n) == NULL && memchr(contact.p, '?', contact.n) == NULL;
+    bool mail =
+        memchr(contact.p, '@', contact.n) != NULL && memchr(contact.p, ':', contact.n) == NULL &&
+        memchr(contact.p, ' ', contact.n) == NULL && memchr(contact.p, '?', contact.n) == NULL;
     if (mail) {
         prv_html_raw(h, "<a href=\"mailto:");
         prv_html_text(h, prv_url_path(h->env, contact));

@@ -23,7 +23,8 @@ static bool same(prv_str a, prv_str b)
 
 prv_str prv_words_language(const prv_policy *policy, prv_str accept_language)
 {
-    prv_str tags[LANGUAGES + 16]; /* more languages than that in one policy's strings are not looked at */
+    prv_str tags[LANGUAGES +
+                 16]; /* more languages than that in one policy's strings are not looked at */
     size_t n = 0;
     for (; n < LANGUAGES; n++)
         tags[n] = languages[n];

@@ -1,4 +1,6 @@
-/* Every string of the pages: id, key for the policy's `strings`, English, French, German. Included several times. */
+/* Every string of the pages: id, key for the policy's `strings`, English, French, German. Included
+ * several times. One string is one argument, however long. */
+/* clang-format off */
 PRV_WORD(TITLE, "title", "Privacy choices", "Vos choix de confidentialité", "Datenschutz-Einstellungen")
 PRV_WORD(INTRO, "intro",
          "Choose what your data may be used for. Nothing is allowed by silence, and you can change your mind at any time.",

@@ -42,8 +42,7 @@ int prv_age_years(unsigned year, unsigned month, unsigned day, int64_t now)
     if (year < 1900 || year > today.year || month < 1 || month > 12 || day < 1 ||
         day > month_days(year, month))
         return -1;
-    const bool had_birthday =
-        today.month > month || (today.month == month && today.day >= day);
+    const bool had_birthday = today.month > month || (today.month == month && today.day >= day);
     const int64_t years = today.year - year - (had_birthday ? 0 : 1);
     return years < 0 ? -1 : (int)years;
 }

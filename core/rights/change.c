@@ -1,6 +1,7 @@
 /*
- * The change of a record. A visitor with an id and a store: read, compute, write over what was read, at most three times.
- * Everybody else: compute. What lowers never waits for the store: if that is down, the cookie carries it with the next seq.
+ * The change of a record. A visitor with an id and a store: read, compute, write over what was
+ * read, at most three times. Everybody else: compute. What lowers never waits for the store: if
+ * that is down, the cookie carries it with the next seq.
  */
 #include "change.h"
 
@@ -61,8 +62,8 @@ static uint32_t carried(const prv_policy *policy, const prv_state *base, int64_t
 }
 
 /*
- * A grant that was made while a signal was off must not count as made while it was on: a bit that a carried grant
- * yields to is kept only if it was set then, too.
+ * A grant that was made while a signal was off must not count as made while it was on: a bit that a
+ * carried grant yields to is kept only if it was set then, too.
  */
 static uint8_t next_signals(const prv_policy *policy, const prv_state *base, uint32_t kept,
                             uint8_t now_on)
@@ -77,7 +78,8 @@ static uint8_t next_signals(const prv_policy *policy, const prv_state *base, uin
     return (uint8_t)(now_on & (base->signals | (uint8_t)~yields));
 }
 
-/* Choices about purposes that only another version of the policy names: their refusals stay, their grants while they last. */
+/* Choices about purposes that only another version of the policy names: their refusals stay, their
+ * grants while they last. */
 static bool next_other(const prv_change *change, const prv_state *base, bool in_force,
                        prv_state *next)
 {
@@ -191,7 +193,8 @@ static prv_change_step change_local(prv_change_run *run)
         change->restricted = -1;
     if (change->set_age) {
         change->age.ok = change->age.ok > old.ok ? old.ok : change->age.ok;
-        change->age.parental = change->age.parental > old.parental ? old.parental : change->age.parental;
+        change->age.parental =
+            change->age.parental > old.parental ? old.parental : change->age.parental;
         if (old.under != 0 && (change->age.under == 0 || change->age.under > old.under))
             change->age.under = old.under;
     }
@@ -274,16 +277,17 @@ static prv_change_step change_write(prv_change_run *run, uint32_t expected, prv_
         return change_local(run);
     run->next.stored = true;
     const bool kept = kept_names(run, in_force);
-    /* What this change says nothing about stays as it is stored, so that an edit by hand made meanwhile stands. */
-    const prv_record_meta meta = {
-        .method = run->change.method,
-        .region = run->change.region,
-        .change = {run->id, PRV_ID_LEN},
-        .kept = run->kept,
-        .leave_age = run->has_record && !run->change.set_age &&
-                     age_same(&run->next.age, &run->record_age),
-        .leave_restricted = run->has_record && run->change.restricted < 0 &&
-                            run->next.restricted == run->record_restricted};
+    /* What this change says nothing about stays as it is stored, so that an edit by hand made
+     * meanwhile stands. */
+    const prv_record_meta meta = {.method = run->change.method,
+                                  .region = run->change.region,
+                                  .change = {run->id, PRV_ID_LEN},
+                                  .kept = run->kept,
+                                  .leave_age = run->has_record && !run->change.set_age &&
+                                               age_same(&run->next.age, &run->record_age),
+                                  .leave_restricted =
+                                      run->has_record && run->change.restricted < 0 &&
+                                      run->next.restricted == run->record_restricted};
     if (!kept || !prv_record_change(site->policy, site->keys, site->prefix, &run->next, expected,
                                     &meta, rq->env, op))
         return change_local(run);
@@ -299,8 +303,8 @@ static prv_change_step change_read(prv_change_run *run, prv_op *op)
     if (key == NULL)
         return change_local(run);
     *op = (prv_op){.kind = PRV_OP_READ};
-    op->key = (prv_str){key, prv_record_key(rq->site->prefix,
-                                            (prv_str){run->record_id, PRV_ID_LEN}, key)};
+    op->key = (prv_str){
+        key, prv_record_key(rq->site->prefix, (prv_str){run->record_id, PRV_ID_LEN}, key)};
     run->reading = true;
     return PRV_CHANGE_WRITE;
 }
@@ -316,9 +320,9 @@ static void take_record(prv_change_run *run, const prv_reply *reply)
     if (reply->status == PRV_REPLY_CONFLICT)
         as_read.status = reply->n > 0 ? PRV_REPLY_RECORD : PRV_REPLY_ABSENT;
     run->kept = (prv_record_kept){0};
-    prv_record_status status = prv_record_read(rq->site->policy, rq->site->keys,
-                                               (prv_str){run->record_id, PRV_ID_LEN}, &as_read,
-                                               rq->env, &record, &run->kept, &no_ttl);
+    prv_record_status status =
+        prv_record_read(rq->site->policy, rq->site->keys, (prv_str){run->record_id, PRV_ID_LEN},
+                        &as_read, rq->env, &record, &run->kept, &no_ttl);
     run->has_record = status == PRV_RECORD_OK;
     run->record_age = record.age;
     run->record_restricted = record.restricted;
@@ -327,7 +331,8 @@ static void take_record(prv_change_run *run, const prv_reply *reply)
     memcpy(rq->state.id, run->record_id, PRV_ID_LEN);
 }
 
-/* Refusals that only the cookie knew, of purposes without a name here, have no place in the record. */
+/* Refusals that only the cookie knew, of purposes without a name here, have no place in the record.
+ */
 static void keep_other(prv_state *state, const prv_state *next)
 {
     for (unsigned i = 0; i < next->n_other; i++) {

@@ -1,4 +1,5 @@
-/* The state-changing calls: POST and DELETE consent, POST age. From body to change, from change to answer. */
+/* The state-changing calls: POST and DELETE consent, POST age. From body to change, from change to
+ * answer. */
 #include "../request/headers.h"
 #include "endpoint.h"
 
@@ -39,8 +40,9 @@ static bool limited(const prv_endpoint *ep, uint32_t *retry_s)
     uint32_t by_addr = 0, by_id = 0;
     if (rq->zone == NULL || rq->site->limit.off)
         return false;
-    bool over = !prv_limit_take(rq->zone, &rq->site->limit,
-                                prv_fnv64(prv_fnv64(seed, PRV_STR("\naddr\n")), cut), now_ms, &by_addr);
+    bool over =
+        !prv_limit_take(rq->zone, &rq->site->limit,
+                        prv_fnv64(prv_fnv64(seed, PRV_STR("\naddr\n")), cut), now_ms, &by_addr);
     if (rq->state.id_len > 0) {
         const prv_str id = {rq->state.id, rq->state.id_len};
         over |= !prv_limit_take(rq->zone, &rq->site->limit,
@@ -60,11 +62,13 @@ static bool admitted(prv_endpoint *ep, prv_response *response)
         return false;
     }
     if (ep->rq->site->keys == NULL) {
-        prv_respond_retry(env, response, 503, 60, PRV_STR("The server has no key to keep choices with."));
+        prv_respond_retry(env, response, 503, 60,
+                          PRV_STR("The server has no key to keep choices with."));
         return false;
     }
     if (limited(ep, &retry_s)) {
-        prv_respond_retry(env, response, 429, retry_s, PRV_STR("Too many changes; try again later."));
+        prv_respond_retry(env, response, 429, retry_s,
+                          PRV_STR("Too many changes; try again later."));
         return false;
     }
     if (ep->http.body_too_large || ep->http.body.n > PRV_BODY_MAX) {
@@ -99,7 +103,8 @@ static prv_ep_step malformed(prv_endpoint *ep, const prv_error *err, prv_respons
     return problem(ep, response, 400, (prv_str){err->text, strlen(err->text)});
 }
 
-/* A form that does not say where it comes from needs a token; without one it is shown again, carrying it. */
+/* A form that does not say where it comes from needs a token; without one it is shown again,
+ * carrying it. */
 static bool form_trusted(prv_endpoint *ep, prv_str token, const prv_field *fields, size_t n,
                          prv_response *response)
 {
@@ -108,7 +113,6 @@ static bool form_trusted(prv_endpoint *ep, prv_str token, const prv_field *field
         prv_form_token_valid(rq, ep->http.addr, token))
         return true;
     prv_page page = prv_endpoint_page(ep);
-    page.confirm = true;
     page.form_token = prv_form_token_make(rq, ep->http.addr);
     page.fields = fields;
     page.n_fields = n;
@@ -126,7 +130,8 @@ static prv_str host_name(prv_str host)
     return (prv_str){host.p, prv_view_find(host, ':')};
 }
 
-/* Cookies whose denial is explicit: refused, or by a known age. Absence of a choice and signals expire nothing. */
+/* Cookies whose denial is explicit: refused, or by a known age. Absence of a choice and signals
+ * expire nothing. */
 static void expire(const prv_endpoint *ep, prv_response *response)
 {
     prv_str fields[PRV_EXPIRE_MAX];
@@ -138,8 +143,8 @@ static void expire(const prv_endpoint *ep, prv_response *response)
     }
     /* An objection hidden behind an earlier row is explicit, too. */
     mask |= ep->rq->state.refused & ~ep->d.allowed;
-    const size_t n = prv_expire_cookies(ep->rq, &ep->d, mask, host_name(ep->http.host), fields,
-                                        PRV_EXPIRE_MAX);
+    const size_t n =
+        prv_expire_cookies(ep->rq, &ep->d, mask, host_name(ep->http.host), fields, PRV_EXPIRE_MAX);
     for (size_t i = 0; i < n; i++)
         prv_respond_header(response, PRV_STR("Set-Cookie"), fields[i]);
 }
@@ -219,10 +224,10 @@ prv_ep_step prv_consent_call(prv_endpoint *ep, prv_op *op, prv_response *respons
     } else {
         if (!body_type(ep, response))
             return PRV_EP_RESPOND;
-        const prv_code code =
-            ep->form ? prv_input_consent_form(ep->rq->env, policy, ep->http.body,
-                                              ep->rq->state.refused, &input, &err)
-                     : prv_input_consent_json(policy, ep->http.body, &input, &err);
+        const prv_code code = ep->form
+                                  ? prv_input_consent_form(ep->rq->env, policy, ep->http.body,
+                                                           ep->rq->state.refused, &input, &err)
+                                  : prv_input_consent_json(policy, ep->http.body, &input, &err);
         if (code != PRV_OK)
             return malformed(ep, &err, response);
         ep->return_path = input.return_path;
@@ -261,22 +266,21 @@ prv_ep_step prv_age_call(prv_endpoint *ep, prv_op *op, prv_response *response)
     ep->age = true;
     if (!admitted(ep, response) || !body_type(ep, response))
         return PRV_EP_RESPOND;
-    const prv_code code =
-        ep->form ? prv_input_age_form(ep->rq->env, ep->http.body, &input, &err)
-                 : prv_input_age_json(ep->http.body, &input, &err);
+    const prv_code code = ep->form ? prv_input_age_form(ep->rq->env, ep->http.body, &input, &err)
+                                   : prv_input_age_json(ep->http.body, &input, &err);
     if (code != PRV_OK)
         return malformed(ep, &err, response);
     ep->return_path = input.return_path;
     if (ep->form && !form_trusted(ep, input.token, input.fields, input.n_fields, response))
         return PRV_EP_RESPOND;
 
-    const int years =
-        input.bad_date ? -1 : prv_age_years(input.year, input.month, input.day, now);
+    const int years = input.bad_date ? -1 : prv_age_years(input.year, input.month, input.day, now);
     if (years < 0)
-        return age_again(ep, 400, PRV_WORD_AGE_BAD,
-                         PRV_STR("The member \"birth_date\" must be a day of the calendar, from 1900 "
-                                 "until today."),
-                         response);
+        return age_again(
+            ep, 400, PRV_WORD_AGE_BAD,
+            PRV_STR("The member \"birth_date\" must be a day of the calendar, from 1900 "
+                    "until today."),
+            response);
     prv_state_age_expire(ep->rq->site->policy, &known, now);
     prv_change change = {.set_age = true};
     if (!prv_age_answer(ep->rq->site, (unsigned)years, &known.age, now, &change.age))

@@ -61,7 +61,8 @@ static json_t *signals_of(unsigned signals)
     return list;
 }
 
-/* The choice in force: a grant that ran out or was made under too old a version is none, a refusal stays one. */
+/* The choice in force: a grant that ran out or was made under too old a version is none, a refusal
+ * stays one. */
 static json_t *choice_of(const prv_endpoint *ep, unsigned i)
 {
     const prv_state *state = &ep->rq->state;

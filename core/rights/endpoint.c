@@ -1,5 +1,6 @@
 /*
- * The visitor's endpoints: which call it is, and the calls that change nothing. What changes something is in consent.c.
+ * The visitor's endpoints: which call it is, and the calls that change nothing. What changes
+ * something is in consent.c.
  */
 #include "../request/headers.h"
 #include "endpoint.h"
@@ -36,10 +37,10 @@ static void get_age(prv_endpoint *ep, prv_response *response)
     const prv_page page = prv_endpoint_page(ep);
     if (!ep->rq->has_token && prv_view_equal(query(ep, PRV_STR("cookies")), PRV_STR("none"))) {
         const prv_str language = prv_words_language(policy, ep->http.accept_language);
-        prv_respond_page(response, 200,
-                         prv_page_explain(&page,
-                                          prv_words_get(policy, language, PRV_WORD_NO_COOKIES_TITLE),
-                                          prv_words_get(policy, language, PRV_WORD_NO_COOKIES)));
+        prv_respond_page(
+            response, 200,
+            prv_page_explain(&page, prv_words_get(policy, language, PRV_WORD_NO_COOKIES_TITLE),
+                             prv_words_get(policy, language, PRV_WORD_NO_COOKIES)));
         return;
     }
     prv_respond_page(response, 200, prv_page_age(&page));

@@ -7,13 +7,13 @@
 
 struct prv_endpoint {
     prv_request *rq;
-    prv_rules rules;      /* the location's, without gates: `age` speaks of the policy's minimum */
+    prv_rules rules; /* the location's, without gates: `age` speaks of the policy's minimum */
     prv_http http;
-    prv_decision d;       /* before a change, then after it */
-    prv_str base;         /* where the endpoints are mounted, with the trailing slash */
-    prv_str name;         /* the path below base */
-    bool form;            /* the answer to a change is a redirect */
-    bool age;             /* the change under way is an answer to the age page */
+    prv_decision d; /* before a change, then after it */
+    prv_str base;   /* where the endpoints are mounted, with the trailing slash */
+    prv_str name;   /* the path below base */
+    bool form;      /* the answer to a change is a redirect */
+    bool age;       /* the change under way is an answer to the age page */
     prv_str return_path;
     prv_change_run run;
 };
@@ -26,7 +26,8 @@ void prv_respond_body(prv_response *response, int status, prv_str type, prv_str 
 void prv_respond_page(prv_response *response, int status, prv_str html);
 void prv_respond_asset(prv_response *response, prv_str type, prv_str cache, prv_str body);
 void prv_respond_redirect(const prv_env *env, prv_response *response, prv_str path);
-void prv_respond_retry(const prv_env *env, prv_response *response, int status, uint32_t seconds, prv_str detail);
+void prv_respond_retry(const prv_env *env, prv_response *response, int status, uint32_t seconds,
+                       prv_str detail);
 
 /* ---- document.c: JSON from env.alloc; PRV_NONE: no memory */
 /* GET consent. local: the store did not take it; partly: nor what was granted. */
@@ -36,9 +37,11 @@ prv_str prv_document_policy(const prv_endpoint *ep);
 
 /* ---- origin.c */
 typedef enum prv_origin { PRV_ORIGIN_OWN, PRV_ORIGIN_FOREIGN, PRV_ORIGIN_UNKNOWN } prv_origin;
-/* Where a state-changing call comes from, by Sec-Fetch-Site, else Origin. UNKNOWN: neither field is there. */
+/* Where a state-changing call comes from, by Sec-Fetch-Site, else Origin. UNKNOWN: neither field is
+ * there. */
 prv_origin prv_origin_check(const prv_site *site, const prv_http *http);
-/* A form token: `<kid>.<expiry>.<mac>`, good for ten minutes, for this network and this visitor. PRV_NONE: no key or memory. */
+/* A form token: `<kid>.<expiry>.<mac>`, good for ten minutes, for this network and this visitor.
+ * PRV_NONE: no key or memory. */
 prv_str prv_form_token_make(const prv_request *rq, prv_str addr);
 bool prv_form_token_valid(const prv_request *rq, prv_str addr, prv_str token);
 

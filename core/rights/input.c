@@ -1,6 +1,6 @@
 /*
- * Bodies of POST consent and POST age. Forms ignore fields they don't know; JSON refuses members it doesn't know. Both
- * refuse purposes that nobody can choose, by name.
+ * Bodies of POST consent and POST age. Forms ignore fields they don't know; JSON refuses members it
+ * doesn't know. Both refuse purposes that nobody can choose, by name.
  */
 #include <jansson.h>
 #include <stdarg.h>
@@ -144,7 +144,8 @@ static prv_code consent_meaning(const prv_policy *policy, const sets *s, uint32_
         out->refuse = prv_refusable(policy);
         out->everything = true;
     } else if (prv_view_equal(s->choice, PRV_STR("save"))) {
-        /* A tick counts for what was shown. A form that says of nothing that it was shown has only its ticks. */
+        /* A tick counts for what was shown. A form that says of nothing that it was shown has only
+         * its ticks. */
         const uint32_t seen = s->asked != 0 ? s->asked : s->ticked;
         const uint32_t lifted = s->asked & ~consent & refused;
         out->grant = ((s->ticked & seen) | lifted) & ~s->objected;
@@ -180,10 +181,12 @@ prv_code prv_input_consent_form(const prv_env *env, const prv_policy *policy, pr
 
 static prv_code json_read(prv_str body, json_t **out, prv_error *err)
 {
-    json_error_t why;
+    json_error_t why = {0};
     *out = json_loadb(body.n > 0 ? body.p : "", body.n, JSON_REJECT_DUPLICATES, &why);
     if (*out == NULL) {
-        if (json_error_code(&why) == json_error_out_of_memory)
+        /* jansson leaves the code at unknown where an allocation failed; mistakes have one each. */
+        if (json_error_code(&why) == json_error_out_of_memory ||
+            json_error_code(&why) == json_error_unknown)
             return nomem(err);
         const prv_str text = {why.text, strlen(why.text)};
         return fail(err, PRV_ERR_SYNTAX, "The body is not JSON: line %d, column %d: %s.", why.line,

@@ -1,12 +1,12 @@
 /*
- * Who sent a state-changing call (INTERFACE 4): Sec-Fetch-Site where the browser says it, else Origin against our host and
- * port, else, for forms, a token that only our own page carries.
+ * Who sent a state-changing call (INTERFACE 4): Sec-Fetch-Site where the browser says it, else
+ * Origin against our host and port, else, for forms, a token that only our own page carries.
  */
 #include "../request/headers.h"
 #include "endpoint.h"
 
-#define TOKEN_LIFE 600     /* seconds */
-#define TOKEN_TEXT_MAX 64  /* 16 of kid, 20 of time, 22 of MAC, two dots */
+#define TOKEN_LIFE 600    /* seconds */
+#define TOKEN_TEXT_MAX 64 /* 16 of kid, 20 of time, 22 of MAC, two dots */
 
 /* ------------------------------------------------------------------ fields */
 
@@ -39,7 +39,8 @@ prv_origin prv_origin_check(const prv_site *site, const prv_http *http)
 {
     const prv_str fetch = prv_view_trim(http->sec_fetch_site);
     const prv_str origin = prv_view_trim(http->origin);
-    /* An empty field is there, and is not ours: only a view without a pointer says that there is none. */
+    /* An empty field is there, and is not ours: only a view without a pointer says that there is
+     * none. */
     if (fetch.p != NULL) {
         bool own = prv_view_equal(fetch, PRV_STR("same-origin")) ||
                    prv_view_equal(fetch, PRV_STR("none")) ||
@@ -107,8 +108,7 @@ bool prv_form_token_valid(const prv_request *rq, prv_str addr, prv_str token)
     uint8_t sent[PRV_MAC_LEN], mac[PRV_MAC_LEN];
     size_t n = 0;
     if (token.n > TOKEN_TEXT_MAX || !prv_view_split(&token, '.', &kid) ||
-        !prv_view_split(&token, '.', &expiry) || !prv_view_split(&token, '.', &text) ||
-        token.n > 0)
+        !prv_view_split(&token, '.', &expiry) || !prv_view_split(&token, '.', &text) || token.n > 0)
         return false;
     const prv_key *key = prv_keyring_find(rq->site->keys, PRV_KEY_TOKEN, kid);
     if (key == NULL || !prv_base64url_decode(text, sent, sizeof sent, &n) || n != sizeof sent)

@@ -1,14 +1,19 @@
-/* Answers of the endpoints: the header fields that each kind carries, and RFC 9457 problem documents. */
+/* Answers of the endpoints: the header fields that each kind carries, and RFC 9457 problem
+ * documents. */
 #include "../request/headers.h"
 #include "endpoint.h"
 
 static const struct {
     int status;
     prv_str title;
-} titles[] = {{400, {"Bad Request", 11}},         {403, {"Forbidden", 9}},
-              {404, {"Not Found", 9}},            {405, {"Method Not Allowed", 18}},
-              {409, {"Conflict", 8}},             {413, {"Content Too Large", 17}},
-              {415, {"Unsupported Media Type", 22}}, {429, {"Too Many Requests", 17}},
+} titles[] = {{400, {"Bad Request", 11}},
+              {403, {"Forbidden", 9}},
+              {404, {"Not Found", 9}},
+              {405, {"Method Not Allowed", 18}},
+              {409, {"Conflict", 8}},
+              {413, {"Content Too Large", 17}},
+              {415, {"Unsupported Media Type", 22}},
+              {429, {"Too Many Requests", 17}},
               {503, {"Service Unavailable", 19}}};
 
 static const prv_str problem_type = {"application/problem+json", 24};

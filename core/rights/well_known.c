@@ -1,6 +1,7 @@
 /*
- * `/.well-known/gpc.json` (GPC) and `/.well-known/dnt/` (Tracking Preference Expression, tracking status resource). Both say
- * what the configuration does, never more: in report mode nothing is honoured yet.
+ * `/.well-known/gpc.json` (GPC) and `/.well-known/dnt/` (Tracking Preference Expression, tracking
+ * status resource). Both say what the configuration does, never more: in report mode nothing is
+ * honoured yet.
  */
 #include "../request/headers.h"
 #include "endpoint.h"
@@ -29,7 +30,8 @@ static void gpc(prv_request *rq, const prv_rules *rules, prv_response *response)
         prv_respond_body(response, 503, PRV_NONE, PRV_NONE);
         return;
     }
-    prv_out_put(&out, gpc_honoured(policy, rules) ? PRV_STR("{\"gpc\":true") : PRV_STR("{\"gpc\":false"));
+    prv_out_put(&out,
+                gpc_honoured(policy, rules) ? PRV_STR("{\"gpc\":true") : PRV_STR("{\"gpc\":false"));
     prv_out_put(&out, PRV_STR(",\"lastUpdate\":\""));
     prv_out_put(&out, last_update(policy));
     prv_out_put(&out, PRV_STR("\"}\n"));
@@ -37,7 +39,8 @@ static void gpc(prv_request *rq, const prv_rules *rules, prv_response *response)
                       prv_out_view(&out));
 }
 
-/* `!`: under test. Where the policy names no DNT there is no Tk, but the resource is asked for explicitly. */
+/* `!`: under test. Where the policy names no DNT there is no Tk, but the resource is asked for
+ * explicitly. */
 static prv_str tracking(const prv_request *rq, const prv_rules *rules, const prv_decision *d)
 {
     const prv_policy *policy = rq->site->policy;
@@ -101,7 +104,8 @@ static void dnt(prv_request *rq, const prv_rules *rules, const prv_http *http,
         return;
     }
     status_put(&out, rq, value);
-    prv_respond_body(response, 200, PRV_STR("application/tracking-status+json"), prv_out_view(&out));
+    prv_respond_body(response, 200, PRV_STR("application/tracking-status+json"),
+                     prv_out_view(&out));
     /* C depends on the visitor's grants, D on the field. */
     if (rules->mode != PRV_MODE_REPORT && response->status == 200)
         prv_respond_header(response, PRV_STR("Vary"), PRV_STR("Cookie, DNT"));

@@ -1,6 +1,6 @@
 /*
- * Form bodies and queries: whatever arrives, a change names only what can be chosen, nothing both ways, and leads back to
- * our own paths only.
+ * Form bodies and queries: whatever arrives, a change names only what can be chosen, nothing both
+ * ways, and leads back to our own paths only.
  */
 #include "rights_env.h"
 
@@ -20,7 +20,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             seen += name.n + value.n;
         rights_check(seen <= size);
     }
-    if (prv_input_consent_form(&rights_env, policy, body, prv_refusable(policy), &consent, &err) == PRV_OK)
+    if (prv_input_consent_form(&rights_env, policy, body, prv_refusable(policy), &consent, &err) ==
+        PRV_OK)
         rights_check_consent(&consent);
     else
         rights_check(memchr(err.text, '\0', sizeof err.text) != NULL && err.text[0] != '\0');

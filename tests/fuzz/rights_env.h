@@ -1,4 +1,5 @@
-/* What the targets of core/rights share: a policy, memory that is freed after each input, checks that abort. */
+/* What the targets of core/rights share: a policy, memory that is freed after each input, checks
+ * that abort. */
 #ifndef PRV_FUZZ_RIGHTS_ENV_H
 #define PRV_FUZZ_RIGHTS_ENV_H
 
@@ -19,8 +20,10 @@ static inline const prv_policy *rights_policy(void)
     static const char text[] =
         "{\"schema\":1,\"policy\":{\"id\":\"f\",\"version\":\"2024-03-15\"},\"purposes\":{"
         "\"necessary\":{\"basis\":\"contract\"},\"security\":{\"basis\":\"legitimate_interests\"},"
-        "\"statistics\":{\"basis\":\"consent\"},\"marketing\":{\"basis\":\"consent\",\"sale\":true},"
-        "\"old\":{\"basis\":\"consent\",\"off\":true}},\"jurisdictions\":{\"*\":{\"default\":\"deny\"}}}";
+        "\"statistics\":{\"basis\":\"consent\"},\"marketing\":{\"basis\":\"consent\",\"sale\":true}"
+        ","
+        "\"old\":{\"basis\":\"consent\",\"off\":true}},\"jurisdictions\":{\"*\":{\"default\":"
+        "\"deny\"}}}";
     prv_error err;
     if (policy == NULL)
         rights_check(prv_policy_compile(PRV_STR(text), "fuzz", &policy, &err) == PRV_OK);

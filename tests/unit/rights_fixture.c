@@ -14,7 +14,8 @@ const char rig_policy[] =
     "\"description\":{\"en\":\"Counts <visits>\"}},"
     "\"marketing\":{\"basis\":\"consent\",\"gpc\":\"deny\",\"dnt\":\"deny\",\"sale\":true},"
     "\"old\":{\"basis\":\"consent\",\"off\":true}},"
-    "\"vendors\":{\"ga\":{\"purpose\":\"statistics\",\"title\":\"Analytics \\\"x\\\"\",\"location\":\"US\","
+    "\"vendors\":{\"ga\":{\"purpose\":\"statistics\",\"title\":\"Analytics "
+    "\\\"x\\\"\",\"location\":\"US\","
     "\"safeguard\":\"SCC\",\"hosts\":[\"a.example\"]}},"
     "\"cookies\":{\"statistics\":[\"_ga\",{\"name\":\"_ga_*\",\"vendor\":\"ga\",\"life\":\"2y\"}],"
     "\"marketing\":[\"_fbp\"],\"security\":[\"guard\"],\"necessary\":[\"session\"]},"
@@ -22,7 +23,8 @@ const char rig_policy[] =
     "\"jurisdictions\":{\"opt-in\":{\"regions\":[\"FR\",\"DE\"],\"default\":\"deny\"},"
     "\"opt-out\":{\"regions\":[\"US\"],\"default\":\"allow\",\"notice\":\"opt-out\"},"
     "\"*\":{\"default\":\"deny\"}},"
-    "\"age\":{\"minimum\":13,\"unknown_region\":16,\"sale_opt_in\":16,\"regions\":{\"FR\":15,\"DE\":16}},"
+    "\"age\":{\"minimum\":13,\"unknown_region\":16,\"sale_opt_in\":16,\"regions\":{\"FR\":15,"
+    "\"DE\":16}},"
     "\"strings\":{\"en\":{\"accept\":\"Yes & all\"},\"nl\":{\"refuse\":\"Alles weigeren\"}}}";
 
 prv_str rig_str(const char *text)
@@ -162,7 +164,7 @@ static void carry_out(rig *r, const prv_op *op, prv_str pairs[2 * RIG_FIELDS], p
         return;
     if (op->kind == PRV_OP_READ) {
         r->reads++;
-        reply->status = r->wrong_type    ? PRV_REPLY_UNREADABLE
+        reply->status = r->wrong_type     ? PRV_REPLY_UNREADABLE
                         : r->n_fields > 0 ? PRV_REPLY_RECORD
                                           : PRV_REPLY_ABSENT;
         fill(r, pairs, reply);
@@ -247,8 +249,7 @@ int rig_call(rig *r, const char *method, const char *path, const char *type, con
         prv_request_feed(&r->rq, &reply);
     }
     memset(&r->response, 0x5a, sizeof r->response);
-    prv_ep_step step =
-        prv_endpoint_begin(&ep, &r->rq, &r->rules, &r->http, &op, &r->response);
+    prv_ep_step step = prv_endpoint_begin(&ep, &r->rq, &r->rules, &r->http, &op, &r->response);
     for (unsigned rounds = 0; step == PRV_EP_STORE; rounds++) {
         assert_true(rounds < 4);
         carry_out(r, &op, pairs, &reply);

@@ -1,6 +1,7 @@
 /*
- * A visitor, a site and a store in memory, for the tests of core/rights and core/content: whole calls as a binding makes
- * them, with a store that can be down, lose its answer, or be changed by somebody else between read and write.
+ * A visitor, a site and a store in memory, for the tests of core/rights and core/content: whole
+ * calls as a binding makes them, with a store that can be down, lose its answer, or be changed by
+ * somebody else between read and write.
  */
 #ifndef PRV_RIGHTS_FIXTURE_H
 #define PRV_RIGHTS_FIXTURE_H
@@ -29,16 +30,16 @@ typedef struct rig {
     prv_rules rules;
     void *zone_memory;
     prv_request rq;
-    prv_http http;         /* what the next call sends besides method, path and body */
+    prv_http http; /* what the next call sends besides method, path and body */
     prv_response response;
     uint8_t signals;
-    char jar[512];         /* our cookie, `name=value`; empty: none */
-    char other[256];       /* other cookies that the visitor sends */
+    char jar[512];   /* our cookie, `name=value`; empty: none */
+    char other[256]; /* other cookies that the visitor sends */
 
     /* the store */
-    bool down;             /* nothing is answered */
-    bool deaf;             /* writes happen, their answers are lost */
-    unsigned rival;        /* this many writes are preceded by somebody else's */
+    bool down;      /* nothing is answered */
+    bool deaf;      /* writes happen, their answers are lost */
+    unsigned rival; /* this many writes are preceded by somebody else's */
     unsigned reads, writes;
     bool wrong_type;
     size_t n_fields;

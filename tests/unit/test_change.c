@@ -1,4 +1,5 @@
-/* The change of a record: seq, what is carried over, ids, conflicts, lost answers, other policy versions, operators. */
+/* The change of a record: seq, what is carried over, ids, conflicts, lost answers, other policy
+ * versions, operators. */
 #include "rights_fixture.h"
 
 static rig r;
@@ -181,15 +182,16 @@ static void test_names_of_another_version(void **state)
     assert_field("refused", "later-one");
 }
 
-/* A grant of a purpose that only the other version has: withdrawn with everything, kept by a partial change. */
+/* A grant of a purpose that only the other version has: withdrawn with everything, kept by a
+ * partial change. */
 static void test_grants_of_another_version(void **state)
 {
     (void)state;
     static char wide[4096];
     rig other;
     const char *at = strstr(rig_policy, "\"old\":");
-    snprintf(wide, sizeof wide, "%.*s\"brand-new\":{\"basis\":\"consent\"},%s", (int)(at - rig_policy),
-             rig_policy, at);
+    snprintf(wide, sizeof wide, "%.*s\"brand-new\":{\"basis\":\"consent\"},%s",
+             (int)(at - rig_policy), rig_policy, at);
     rig_open(&other, wide, true);
     rig_json(&other, "/privacy/consent", "{\"purposes\":{\"brand-new\":true,\"statistics\":true}}");
     memcpy(r.jar, other.jar, sizeof r.jar);
@@ -305,7 +307,8 @@ static void test_without_randomness_a_refusal_still_holds(void **state)
     assert_int_equal(r.rq.state.granted, 0);
 }
 
-/* ------------------------------------------------------------------ restriction, as the operator's tool asks for it */
+/* ------------------------------------------------------------------ restriction, as the operator's
+ * tool asks for it */
 
 static prv_change_step change_direct(const prv_change *change)
 {
@@ -332,7 +335,8 @@ static void test_restriction_draws_an_id_and_no_choice(void **state)
     assert_false(r.rq.state.present);
     assert_int_equal(change_direct(&set), PRV_CHANGE_LOCAL);
     assert_true(r.rq.state.restricted);
-    assert_int_equal(change_direct(&lift), PRV_CHANGE_DONE); /* nobody's record: nothing to lift in the store */
+    assert_int_equal(change_direct(&lift),
+                     PRV_CHANGE_DONE); /* nobody's record: nothing to lift in the store */
 }
 
 #define OFF(test) cmocka_unit_test_setup_teardown(test, setup_off, teardown)

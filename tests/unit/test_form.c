@@ -80,8 +80,8 @@ static void run_age(const vec_case *c, bool json)
 
 static void run(const vec_case *c, void *arg)
 {
-    static const char *const keys[] = {"case",   "body", "form", "now-refused", "grant",
-                                       "refuse", "date", "return", "error",     "everything"};
+    static const char *const keys[] = {"case",   "body", "form",   "now-refused", "grant",
+                                       "refuse", "date", "return", "error",       "everything"};
     const bool json = *(const bool *)arg;
     prv_consent_input got;
     prv_error err = {0};
@@ -127,10 +127,11 @@ static void test_fields_are_kept_for_the_form_to_be_shown_again(void **state)
     (void)state;
     prv_consent_input got;
     prv_error err = {0};
-    assert_int_equal(prv_input_consent_form(&r.env, r.policy,
-                                            PRV_STR("choice=save&x=1&asked=statistics&token=t&return=//e"), 0,
-                                            &got, &err),
-                     PRV_OK);
+    assert_int_equal(
+        prv_input_consent_form(&r.env, r.policy,
+                               PRV_STR("choice=save&x=1&asked=statistics&token=t&return=//e"), 0,
+                               &got, &err),
+        PRV_OK);
     assert_int_equal(got.n_fields, 3);
     fix_assert_str(got.fields[1].name, "asked", "name");
     fix_assert_str(got.fields[1].value, "statistics", "value");
@@ -147,7 +148,8 @@ static void test_too_many_fields(void **state)
     size_t n = strlen(body);
     for (unsigned i = 0; i < 128; i++)
         n += (size_t)snprintf(body + n, sizeof body - n, "&asked=statistics");
-    assert_int_equal(prv_input_consent_form(&r.env, r.policy, rig_str(body), 0, &got, &err), PRV_ERR_VALUE);
+    assert_int_equal(prv_input_consent_form(&r.env, r.policy, rig_str(body), 0, &got, &err),
+                     PRV_ERR_VALUE);
     assert_non_null(strstr(err.text, "too many"));
 }
 
@@ -167,8 +169,9 @@ static void test_no_memory(void **state)
     prv_error err = {0};
     r.allocs = 0;
     r.fail_at = 1;
-    assert_int_equal(prv_input_consent_form(&r.env, r.policy, PRV_STR("choice=accept"), 0, &consent, &err),
-                     PRV_ERR_NOMEM);
+    assert_int_equal(
+        prv_input_consent_form(&r.env, r.policy, PRV_STR("choice=accept"), 0, &consent, &err),
+        PRV_ERR_NOMEM);
     assert_int_equal(prv_input_age_form(&r.env, PRV_STR("year=1990"), &age, &err), PRV_ERR_NOMEM);
 }
 
@@ -190,19 +193,18 @@ static void test_years(void **state)
         unsigned y, m, d;
         const char *today;
         int years;
-    } cases[] = {
-        {2013, 11, 23, "2026-11-23", 13}, /* today counts */
-        {2013, 11, 24, "2026-11-23", 12}, {2013, 11, 22, "2026-11-23", 13},
-        {2012, 2, 29, "2025-02-28", 12},  {2012, 2, 29, "2025-03-01", 13},
-        {2012, 2, 29, "2028-02-28", 15},  {2012, 2, 29, "2028-02-29", 16},
-        {2012, 2, 29, "2100-02-28", 87},  {2012, 2, 29, "2100-03-01", 88},
-        {2026, 11, 23, "2026-11-23", 0},  {2026, 11, 24, "2026-11-23", -1},
-        {2027, 1, 1, "2026-12-31", -1},   {1900, 1, 1, "2026-11-23", 126},
-        {1899, 12, 31, "2026-11-23", -1}, {1900, 2, 29, "2026-11-23", -1},
-        {2000, 2, 29, "2026-11-23", 26},  {2001, 2, 29, "2026-11-23", -1},
-        {2001, 4, 31, "2026-11-23", -1},  {2001, 13, 1, "2026-11-23", -1},
-        {2001, 0, 1, "2026-11-23", -1},   {2001, 1, 0, "2026-11-23", -1},
-        {2001, 1, 32, "2026-11-23", -1}};
+    } cases[] = {{2013, 11, 23, "2026-11-23", 13}, /* today counts */
+                 {2013, 11, 24, "2026-11-23", 12}, {2013, 11, 22, "2026-11-23", 13},
+                 {2012, 2, 29, "2025-02-28", 12},  {2012, 2, 29, "2025-03-01", 13},
+                 {2012, 2, 29, "2028-02-28", 15},  {2012, 2, 29, "2028-02-29", 16},
+                 {2012, 2, 29, "2100-02-28", 87},  {2012, 2, 29, "2100-03-01", 88},
+                 {2026, 11, 23, "2026-11-23", 0},  {2026, 11, 24, "2026-11-23", -1},
+                 {2027, 1, 1, "2026-12-31", -1},   {1900, 1, 1, "2026-11-23", 126},
+                 {1899, 12, 31, "2026-11-23", -1}, {1900, 2, 29, "2026-11-23", -1},
+                 {2000, 2, 29, "2026-11-23", 26},  {2001, 2, 29, "2026-11-23", -1},
+                 {2001, 4, 31, "2026-11-23", -1},  {2001, 13, 1, "2026-11-23", -1},
+                 {2001, 0, 1, "2026-11-23", -1},   {2001, 1, 0, "2026-11-23", -1},
+                 {2001, 1, 32, "2026-11-23", -1}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         int got = prv_age_years(cases[i].y, cases[i].m, cases[i].d, day(cases[i].today));
         if (got != cases[i].years)
@@ -210,7 +212,8 @@ static void test_years(void **state)
     }
 }
 
-static void assert_age(unsigned years, prv_age known, bool agrees, unsigned ok, unsigned under, int64_t at)
+static void assert_age(unsigned years, prv_age known, bool agrees, unsigned ok, unsigned under,
+                       int64_t at)
 {
     prv_age got = {0};
     assert_int_equal(prv_age_answer(&r.site, years, &known, 1000, &got), agrees);
@@ -252,7 +255,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_forms, setup, teardown),
         cmocka_unit_test_setup_teardown(test_json, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_fields_are_kept_for_the_form_to_be_shown_again, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_fields_are_kept_for_the_form_to_be_shown_again, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(test_too_many_fields, setup, teardown),
         cmocka_unit_test_setup_teardown(test_find, setup, teardown),
         cmocka_unit_test_setup_teardown(test_no_memory, setup, teardown),

@@ -42,12 +42,28 @@ static void test_what_a_choice_needs_to_be_informed(void **state)
     (void)state;
     assert_int_equal(rig_get(&r, "/privacy/"), 200);
     static const char *const wanted[] = {
-        "<html lang=\"en\">", "<title>Privacy choices</title>", "style.css?v=",
-        "<legend>Statistics</legend>", "Counts &lt;visits&gt;", "Analytics &quot;x&quot;", "US", "SCC",
-        "<code>_ga_*</code>", "<td>2y</td>", "legitimate interests", "your consent",
-        "A &amp; B &lt;Ltd&gt;", "href=\"mailto:privacy@example.com?subject=Privacy%20Concern\"",
-        "href=\"/privacy-policy\"", "2024-03-15", "2024-03-20", "https://www.cnil.fr/", "Yes &amp; all",
-        "name=\"object\" value=\"security\">", "You have not chosen yet", "href=\"opt-out\""};
+        "<html lang=\"en\">",
+        "<title>Privacy choices</title>",
+        "style.css?v=",
+        "<legend>Statistics</legend>",
+        "Counts &lt;visits&gt;",
+        "Analytics &quot;x&quot;",
+        "US",
+        "SCC",
+        "<code>_ga_*</code>",
+        "<td>2y</td>",
+        "legitimate interests",
+        "your consent",
+        "A &amp; B &lt;Ltd&gt;",
+        "href=\"mailto:privacy@example.com?subject=Privacy%20Concern\"",
+        "href=\"/privacy-policy\"",
+        "2024-03-15",
+        "2024-03-20",
+        "https://www.cnil.fr/",
+        "Yes &amp; all",
+        "name=\"object\" value=\"security\">",
+        "You have not chosen yet",
+        "href=\"opt-out\""};
     for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++)
         rig_assert_has(&r, wanted[i]);
     rig_assert_lacks(&r, "<script");
@@ -68,8 +84,9 @@ static void test_accept_and_refuse_are_equals(void **state)
 {
     (void)state;
     rig_get(&r, "/privacy/");
-    rig_assert_has(&r, "<button type=\"submit\" name=\"choice\" value=\"refuse\">Refuse all</button>\n"
-                       "<button type=\"submit\" name=\"choice\" value=\"accept\">Yes &amp; all</button>\n");
+    rig_assert_has(
+        &r, "<button type=\"submit\" name=\"choice\" value=\"refuse\">Refuse all</button>\n"
+            "<button type=\"submit\" name=\"choice\" value=\"accept\">Yes &amp; all</button>\n");
     /* Enter presses the first button of a form: in the list that must not be one of those. */
     const char *body = rig_body(&r);
     assert_true(strstr(body, "value=\"save\"") < strstr(body, "value=\"refuse\""));
@@ -78,7 +95,8 @@ static void test_accept_and_refuse_are_equals(void **state)
 static void test_what_was_chosen(void **state)
 {
     (void)state;
-    rig_json(&r, "/privacy/consent", "{\"purposes\":{\"statistics\":true,\"preferences\":false,\"security\":false}}");
+    rig_json(&r, "/privacy/consent",
+             "{\"purposes\":{\"statistics\":true,\"preferences\":false,\"security\":false}}");
     rig_get(&r, "/privacy/");
     rig_assert_has(&r, "name=\"purpose\" value=\"statistics\" checked>");
     rig_assert_has(&r, "name=\"purpose\" value=\"preferences\">");
@@ -171,7 +189,8 @@ static void test_the_age_question_is_neutral(void **state)
     assert_int_equal(rig_get(&r, "/privacy/age?return=%2Fa"), 200);
     rig_assert_has(&r, "name=\"year\"");
     rig_assert_has(&r, "name=\"return\" value=\"/a\"");
-    static const char *const hints[] = {"13", "15", "16", "18", "checked", "selected", "old enough"};
+    static const char *const hints[] = {"13",      "15",       "16",        "18",
+                                        "checked", "selected", "old enough"};
     const char *form = strstr(rig_body(&r), "<main>");
     for (size_t i = 0; i < sizeof hints / sizeof hints[0]; i++)
         assert_null(strstr(form, hints[i]));

@@ -39,10 +39,11 @@ static void reopen(const char *purposes)
 {
     char policy[1024];
     rig_close(&r);
-    snprintf(policy, sizeof policy,
-             "{\"schema\":1,\"policy\":{\"id\":\"s\",\"version\":\"2024-03-15.2\"},\"purposes\":{%s},"
-             "\"unknown_cookies\":\"deny\",\"jurisdictions\":{\"*\":{\"default\":\"deny\"}}}",
-             purposes);
+    snprintf(
+        policy, sizeof policy,
+        "{\"schema\":1,\"policy\":{\"id\":\"s\",\"version\":\"2024-03-15.2\"},\"purposes\":{%s},"
+        "\"unknown_cookies\":\"deny\",\"jurisdictions\":{\"*\":{\"default\":\"deny\"}}}",
+        purposes);
     rig_open(&r, policy, false);
 }
 
@@ -90,9 +91,10 @@ static void test_dnt(void **state)
 {
     (void)state;
     assert_int_equal(tracking(), 'T');
-    assert_string_equal(rig_body(&r),
-                        "{\"tracking\":\"T\",\"policy\":\"/privacy-policy\",\"controller\":[\"/privacy-policy\"],"
-                        "\"config\":\"/privacy/\"}\n");
+    assert_string_equal(
+        rig_body(&r),
+        "{\"tracking\":\"T\",\"policy\":\"/privacy-policy\",\"controller\":[\"/privacy-policy\"],"
+        "\"config\":\"/privacy/\"}\n");
     assert_true(rig_header(&r, "Vary").n > 0);
     rig_json(&r, "/privacy/consent", "{\"purposes\":{\"statistics\":true}}");
     assert_int_equal(tracking(), 'C');
@@ -142,8 +144,12 @@ static void test_no_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(test_gpc),     T(test_gpc_is_not_claimed), T(test_dnt), T(test_dnt_never_claims_too_much),
-        T(test_what_is_not_there), T(test_no_memory),
+        T(test_gpc),
+        T(test_gpc_is_not_claimed),
+        T(test_dnt),
+        T(test_dnt_never_claims_too_much),
+        T(test_what_is_not_there),
+        T(test_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
