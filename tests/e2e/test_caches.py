@@ -92,9 +92,10 @@ def test_a_report_of_the_application_is_ignored_on_a_hit(serve, upstream, path):
 
 
 def test_a_cache_keyed_by_the_variant_keeps_variants_apart(serve, upstream, path):
-    """nginx: $privacy_variant in the key; httpd: Vary on what was forwarded."""
+    """nginx: $privacy_variant in the key; httpd: an upstream that says what its answer varies with."""
     run = serve(site(key="$privacy_variant"))
     cacheable(upstream)
+    upstream.headers.append(("Vary", "Privacy-Consent"))
     upstream.app = lambda r: Reply(body=r.get("Privacy-Consent").encode())
     who = Visitor(run)
     assert b"statistics=?0" in who.get(path).body

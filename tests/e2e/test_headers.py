@@ -116,10 +116,17 @@ def test_cookies_of_a_tracking_module(serve):
     """nginx: userid; httpd: mod_usertrack."""
     run = serve(site(Loc("/"), nginx="userid on;\nuserid_name uid;", httpd="CookieTracking On\nCookieName uid"))
     assert run.get("/").set_cookies() == {}
-    assert run.get("/privacy/").set_cookies() == {} and run.get("/privacy/consent").set_cookies() == {}
     who = granted(run)
     who.jar.pop("uid", None)
     assert "uid" in who.get("/").set_cookies()
+
+
+def test_a_tracking_module_sets_nothing_on_our_own_pages(serve):
+    run = serve(site(Loc("/"), nginx="userid on;\nuserid_name uid;", httpd="CookieTracking On\nCookieName uid"))
+    for path in ("/privacy/", "/privacy/consent", "/.well-known/gpc.json"):
+        assert run.get(path).set_cookies() == {}, path
+    who = Visitor(run)
+    assert set(who.choose(statistics=False).set_cookies()) == {run.cookie_name}
 
 
 def test_set_cookie_on_an_error_answer(serve):
