@@ -93,7 +93,9 @@ static const char *parse_min_age(cmd_parms *cmd, const char *line, const void **
         return "Require privacy-min-age takes a number or policy only; PrivacyMinAge has an "
                "answer.";
     }
-    prv_site_age(&prv_server_of(cmd->server)->site, *age);
+    if (!ap_check_cmd_context(cmd, NOT_IN_HTACCESS)) { /* read while requests run */
+        prv_site_age(&prv_server_of(cmd->server)->site, *age);
+    }
     *parsed = age;
     return NULL;
 }

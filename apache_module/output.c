@@ -32,16 +32,19 @@ static void remember_cookies(prv_root *root, request_rec *r)
     apr_table_do(see_cookie, root->set_cookies, r->err_headers_out, "Set-Cookie", NULL);
 }
 
+/* An endpoint's own cookie and expiries are kept as on any page; a tracking module's are not
+ * welcome there. */
 static void edit_set_cookies(prv_view *view, request_rec *r, apr_table_t *table)
 {
     prv_root *root = view->root;
+    prv_rules rules = view->rules;
+    rules.exempt = false;
     apr_array_header_t *all = apr_array_make(r->pool, 2, sizeof(prv_str));
     apr_array_header_t *kept = apr_array_make(r->pool, 2, sizeof(const char *));
     apr_table_do(see_cookie, all, table, "Set-Cookie", NULL);
     for (int i = 0; i < all->nelts; i++) {
         prv_str value = APR_ARRAY_IDX(all, i, prv_str);
-        if (prv_edit_set_cookie(&root->rq, &view->rules, &view->d, value, &root->vary) ==
-            PRV_KEEP) {
+        if (prv_edit_set_cookie(&root->rq, &rules, &view->d, value, &root->vary) == PRV_KEEP) {
             APR_ARRAY_PUSH(kept, const char *) = value.p;
         }
     }
@@ -190,7 +193,7 @@ static void edit_answer(request_rec *r)
         ap_set_content_type(r, "application/problem+json");
     }
     prv_view_decide(view, r, false);
-    if (view->rules.mode == PRV_MODE_OFF || view->rules.exempt) {
+    if (view->rules.mode == PRV_MODE_OFF) {
         return;
     }
     if (root->server->shared->env_wanted & (1u << PRV_VAR_REMOVED | 1u << PRV_VAR_UNKNOWN)) {
@@ -203,6 +206,9 @@ static void edit_answer(request_rec *r)
     }
     edit_set_cookies(view, r, r->headers_out);
     edit_set_cookies(view, r, r->err_headers_out);
+    if (view->rules.exempt) {
+        return; /* the core made the other fields */
+    }
     add_own_cookies(view, r);
     if (root->refused && r->status == root->refused_status) {
         make_private(r);
