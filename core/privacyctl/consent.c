@@ -186,6 +186,7 @@ int ctl_consent_withdraw(ctl *c)
         return CTL_FAILED;
     }
     ch.refuse = prv_refusable(c->policy);
+    ch.refuse_other = true;
     return change(c, &ch);
 }
 
