@@ -251,6 +251,7 @@ typedef struct prv_state {
     bool stored;      /* the token says, or we saw, that Redis holds the record */
     bool restricted;
     bool swept;       /* denied cookies were expired since the last choice */
+    bool old_key;     /* of a record as read: something in it is vouched for by a key that no longer signs */
     uint8_t signals;  /* PRV_SIGNAL_* in force at the choice */
     uint8_t id_len;   /* 0 or PRV_ID_LEN */
     char id[PRV_ID_LEN];

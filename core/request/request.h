@@ -61,7 +61,8 @@ enum {
     PRV_REPAIR_WRITE = 2,     /* write what the record lacks */
     PRV_REPAIR_TTL = 4,       /* give a hand-made key a TTL */
     PRV_REPAIR_AGE = 8,       /* WRITE: the age differs, too */
-    PRV_REPAIR_RESTRICTED = 16
+    PRV_REPAIR_RESTRICTED = 16,
+    PRV_REPAIR_SIGN = 32      /* sign the record with the key that signs now, before the old one retires */
 };
 
 /* ---- merge.c: who wins between two views of one visitor */

@@ -265,6 +265,8 @@ void prv_request_feed(prv_request *rq, const prv_reply *reply)
     rq->source = PRV_SOURCE_STORE;
     rq->kept_granted = kept.granted;
     rq->kept_refused = kept.refused;
+    if (status == PRV_RECORD_OK && record.old_key)
+        rq->repair |= PRV_REPAIR_SIGN;
     if (no_ttl)
         rq->repair |= PRV_REPAIR_TTL;
 }
@@ -276,9 +278,12 @@ static bool repair_write(prv_request *rq, unsigned what, prv_op *op)
     const prv_env *env = rq->env;
     prv_state next = rq->state;
     const bool adopt = what & PRV_REPAIR_ADOPT;
+    const bool sign = !(what & (PRV_REPAIR_ADOPT | PRV_REPAIR_WRITE));
     /* The token's own seq, so that the cookie that is out there matches; a new one where the record
-     * was not behind. */
-    if (!adopt && next.seq <= rq->record_seq) {
+     * was not behind, and the same one where only the key changes. */
+    if (sign) {
+        next.seq = rq->record_seq; /* nothing is chosen anew */
+    } else if (!adopt && next.seq <= rq->record_seq) {
         if (rq->record_seq == UINT32_MAX)
             return false;
         next.seq = rq->record_seq + 1;
@@ -291,7 +296,7 @@ static bool repair_write(prv_request *rq, unsigned what, prv_op *op)
         return false;
     const prv_record_meta meta = {.change = {change, PRV_ID_LEN},
                                   .kept = {rq->kept_granted, rq->kept_refused},
-                                  .leave_age = !adopt && !(what & PRV_REPAIR_AGE),
+                                  .leave_age = !adopt && !sign && !(what & PRV_REPAIR_AGE),
                                   .leave_restricted = !adopt && !(what & PRV_REPAIR_RESTRICTED)};
     return prv_record_change(rq->site->policy, rq->site->keys, rq->site->prefix, &next,
                              adopt ? 0 : rq->record_seq, &meta, env, op);
@@ -316,7 +321,7 @@ bool prv_request_repair(prv_request *rq, prv_op *op)
     rq->repair = 0;
     if (rq->pending || rq->degraded || !what)
         return false;
-    if (what & (PRV_REPAIR_ADOPT | PRV_REPAIR_WRITE))
+    if (what & (PRV_REPAIR_ADOPT | PRV_REPAIR_WRITE | PRV_REPAIR_SIGN))
         return repair_write(rq, what, op);
     return repair_ttl(rq, op);
 }

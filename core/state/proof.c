@@ -118,6 +118,14 @@ bool prv_age_proof_check(const prv_keyring *keys, prv_str id, prv_str site, prv_
     return mac_is(proof, mac);
 }
 
+bool prv_proof_old(const prv_keyring *keys, prv_str proof)
+{
+    prv_str kid;
+    if (!cut(&proof, &kid))
+        return false;
+    return prv_keyring_find(keys, PRV_KEY_TOKEN, kid) != prv_keyring_signer(keys, PRV_KEY_TOKEN);
+}
+
 static prv_str trim(prv_str s)
 {
     while (s.n > 0 && (s.p[0] == ' ' || s.p[0] == '\t'))

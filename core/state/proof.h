@@ -27,6 +27,9 @@ size_t prv_age_proof_make(const prv_keyring *keys, prv_str id, prv_str site, prv
 bool prv_age_proof_check(const prv_keyring *keys, prv_str id, prv_str site, prv_str age,
                          prv_str age_at, prv_str proof);
 
+/* The key that a proof names is one that verifies and no longer signs. */
+bool prv_proof_old(const prv_keyring *keys, prv_str proof);
+
 /* The next name of a comma-separated list, blanks around it trimmed; false at the end. */
 bool prv_names_next(prv_str *rest, prv_str *name);
 

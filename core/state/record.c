@@ -194,6 +194,7 @@ static void read_granted(record *r, const prv_proof_fields *fields)
     prv_str rest = r->f[F_GRANTED], name;
     const bool proven =
         has(r, F_PROOF) && rest.n > 0 && prv_proof_read(r->keys, fields, r->f[F_PROOF], hashes, &n);
+    r->out->old_key |= proven && prv_proof_old(r->keys, r->f[F_PROOF]);
     while (prv_names_next(&rest, &name)) {
         if (!name_valid(name)) {
             r->unreadable = r->unreadable || name.n > 0;
@@ -241,10 +242,12 @@ static void read_age(record *r)
     if (!readable)
         r->unreadable = true;
     if (readable &&
-        prv_age_proof_check(r->keys, r->f[F_ID], r->policy->id, text, at, r->f[F_AGE_PROOF]))
+        prv_age_proof_check(r->keys, r->f[F_ID], r->policy->id, text, at, r->f[F_AGE_PROOF])) {
         r->out->age = age;
-    else
+        r->out->old_key |= prv_proof_old(r->keys, r->f[F_AGE_PROOF]);
+    } else {
         r->out->age = (prv_age){.under = age.under}; /* by hand: durable, and it only lowers */
+    }
 }
 
 /* ------------------------------------------------------------------ the record */
