@@ -141,6 +141,7 @@ typedef struct {
     prv_str
         *set_cookies; /* the answer's, before editing, for $privacy_removed and $privacy_unknown */
     ngx_uint_t n_set_cookies;
+    prv_str cache_control;      /* an endpoint's own, which the operator's does not loosen */
     prv_str age_cookie;         /* ours, after Privacy-Subject-Age */
     ngx_http_upstream_t *heard; /* the upstream whose Privacy-Subject-Age has been read */
     const u_char *waived;       /* the name of the error page's location after our refusal */

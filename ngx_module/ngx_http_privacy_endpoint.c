@@ -34,6 +34,17 @@ static void http_fill(ngx_http_request_t *r, const ngx_http_privacy_ctx_t *ctx, 
 
 static ngx_int_t send_response(ngx_http_request_t *r, const prv_response *response)
 {
+    ngx_http_privacy_state_t *st = ngx_http_privacy_state_find(r);
+
+    st->generation++; /* the call may have been a change */
+    for (size_t i = 0; i < response->n_headers; i++) {
+        if (response->headers[i].name.n == sizeof("Cache-Control") - 1 &&
+            ngx_strncasecmp((u_char *)(uintptr_t)response->headers[i].name.p,
+                            (u_char *)(uintptr_t) "Cache-Control",
+                            sizeof("Cache-Control") - 1) == 0) {
+            st->cache_control = response->headers[i].value;
+        }
+    }
     return ngx_http_privacy_send(r, response->status, response->headers, response->n_headers,
                                  response->body);
 }
@@ -128,7 +139,6 @@ static void respond(ngx_http_request_t *r)
     }
     r->read_event_handler = ngx_http_block_reading;
     r->write_event_handler = ngx_http_request_empty_handler;
-    st->generation++;
     ngx_http_finalize_request(r, send_response(r, &ep->response));
 }
 

@@ -4,10 +4,28 @@
  */
 #include "ngx_http_privacy.h"
 
-static ngx_uint_t gated(const prv_rules *rules)
+/* The pages that a gate sends visitors to: /privacy/ itself and what stands directly in it. No
+ * further, because servers behind us may read `..;` or a backslash in their own way. */
+static ngx_uint_t at_home(ngx_http_request_t *r)
 {
+    prv_str home = ngx_http_privacy_srv(r)->home;
+    if (r->uri.len < home.n || ngx_memcmp(r->uri.data, home.p, home.n) != 0) {
+        return 0;
+    }
+    for (size_t i = home.n; i < r->uri.len; i++) {
+        u_char c = r->uri.data[i];
+        if (c == '/' || c == ';' || c == '\\' || c == '.') {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+static ngx_uint_t gated(ngx_http_request_t *r)
+{
+    const prv_rules *rules = &ngx_http_privacy_loc(r)->rules;
     return rules->mode == PRV_MODE_ON && !rules->exempt &&
-           (rules->require || rules->min_age || rules->vendor >= 0);
+           (rules->require || rules->min_age || rules->vendor >= 0) && !at_home(r);
 }
 
 /* `if` and `limit_except` make nameless locations that share the name of the one around them. */
@@ -84,7 +102,6 @@ static ngx_int_t gate(ngx_http_request_t *r)
 
 ngx_int_t ngx_http_privacy_rewrite_handler(ngx_http_request_t *r)
 {
-    const ngx_http_privacy_loc_conf_t *lcf = ngx_http_privacy_loc(r);
     ngx_http_privacy_state_t *st;
 
     if (ngx_http_privacy_srv(r)->strongest == PRV_MODE_OFF) {
@@ -101,7 +118,7 @@ ngx_int_t ngx_http_privacy_rewrite_handler(ngx_http_request_t *r)
         st->waived = location_name(r);
         st->waiving = 1;
     }
-    if (!gated(&lcf->rules)) {
+    if (!gated(r)) {
         return NGX_DECLINED;
     }
     switch (ngx_http_privacy_resolve(r, st)) {
@@ -128,7 +145,7 @@ ngx_int_t ngx_http_privacy_preaccess_handler(ngx_http_request_t *r)
     }
     switch (ngx_http_privacy_resolve(r, st)) {
     case NGX_OK:
-        return gated(&lcf->rules) ? gate(r) : NGX_DECLINED;
+        return gated(r) ? gate(r) : NGX_DECLINED;
     case NGX_AGAIN:
         return NGX_AGAIN;
     default:

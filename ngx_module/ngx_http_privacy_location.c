@@ -80,9 +80,6 @@ char *ngx_http_privacy_set_endpoint(ngx_conf_t *cf, ngx_command_t *cmd, void *co
     if (*(ngx_flag_t *)(void *)((u_char *)conf + cmd->offset)) {
         ngx_http_core_loc_conf_t *clcf =
             ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
-        if (clcf->handler) {
-            return "does not go with another directive of this location that answers requests";
-        }
         clcf->handler = (ngx_http_handler_pt)(uintptr_t)cmd->post;
         ngx_http_privacy_place(cf, &lcf->endpoint_place);
     }
@@ -160,6 +157,15 @@ static char *merge_mount(ngx_conf_t *cf, ngx_http_privacy_srv_conf_t *scf,
         return ngx_http_privacy_fail_at(
             cf, &lcf->endpoint_place,
             "privacy_endpoint needs \"privacy on\" or \"privacy report\" here");
+    }
+    /* Such a location is never gated, so nothing else may answer there. */
+    if (clcf->handler !=
+        (lcf->endpoint ? ngx_http_privacy_endpoint_handler : ngx_http_privacy_well_known_handler)) {
+        return ngx_http_privacy_fail_at(
+            cf, &lcf->endpoint_place,
+            lcf->endpoint
+                ? "privacy_endpoint stands beside another directive that answers requests"
+                : "privacy_well_known stands beside another directive that answers requests");
     }
 #if (NGX_PCRE)
     prefix = prefix && clcf->regex == NULL;

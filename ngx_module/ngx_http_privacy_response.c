@@ -39,14 +39,14 @@ static void drop_named(ngx_http_request_t *r, const char *name)
     }
 }
 
-/* No shared cache may keep this answer, whatever the operator's own fields say. */
-static ngx_int_t make_private(ngx_http_request_t *r)
+/* Whatever the operator's own fields say. */
+static ngx_int_t set_cache_control(ngx_http_request_t *r, prv_str value)
 {
     drop_named(r, "Cache-Control");
     drop_named(r, "Expires");
     drop_named(r, "CDN-Cache-Control");
     drop_named(r, "Surrogate-Control");
-    return push(r, PRV_STR("Cache-Control"), PRV_STR("private, no-store"));
+    return push(r, PRV_STR("Cache-Control"), value);
 }
 
 static ngx_uint_t is_html(const ngx_http_request_t *r)
@@ -141,17 +141,20 @@ static ngx_int_t keep_set_cookies(ngx_http_request_t *r, ngx_http_privacy_state_
     return NGX_OK;
 }
 
+/* On our own pages too: the operator's modules set none there either without permission. */
 static unsigned edit_set_cookies(ngx_http_request_t *r, const ngx_http_privacy_ctx_t *ctx)
 {
+    prv_rules rules = ctx->lcf->rules;
     ngx_http_privacy_walk_t walk;
     ngx_table_elt_t *h;
     unsigned vary = 0;
 
+    rules.exempt = false;
     ngx_http_privacy_walk_init(&walk, &r->headers_out.headers);
     while ((h = ngx_http_privacy_walk_next(&walk)) != NULL) {
         if (is_name(h, "Set-Cookie") &&
-            prv_edit_set_cookie(&ctx->st->rq, &ctx->lcf->rules, &ctx->d,
-                                ngx_http_privacy_view(&h->value), &vary) == PRV_DROP) {
+            prv_edit_set_cookie(&ctx->st->rq, &rules, &ctx->d, ngx_http_privacy_view(&h->value),
+                                &vary) == PRV_DROP) {
             h->hash = 0;
         }
     }
@@ -287,7 +290,14 @@ static ngx_int_t edit_answer(ngx_http_request_t *r, ngx_http_privacy_ctx_t *ctx)
         own_cookies(r, ctx, &own) != NGX_OK) {
         return NGX_ERROR;
     }
-    return own || st->refused ? make_private(r) : NGX_OK;
+    return own || st->refused ? set_cache_control(r, PRV_STR("private, no-store")) : NGX_OK;
+}
+
+static ngx_int_t edit_own_page(ngx_http_request_t *r, const ngx_http_privacy_ctx_t *ctx)
+{
+    prv_str cache_control = ctx->st->cache_control;
+    (void)edit_set_cookies(r, ctx);
+    return cache_control.n ? set_cache_control(r, cache_control) : NGX_OK;
 }
 
 static ngx_int_t header_filter(ngx_http_request_t *r)
@@ -303,9 +313,10 @@ static ngx_int_t header_filter(ngx_http_request_t *r)
     }
     ngx_http_privacy_hear_upstream(r, st);
     drop_subject(r); /* meant for us, also in report mode */
-    if (rules->mode == PRV_MODE_ON && !rules->exempt) {
+    if (rules->mode == PRV_MODE_ON) {
         ngx_http_privacy_ctx_t *ctx = ngx_http_privacy_decide(r);
-        if (ctx == NULL || edit_answer(r, ctx) != NGX_OK) {
+        if (ctx == NULL ||
+            (rules->exempt ? edit_own_page(r, ctx) : edit_answer(r, ctx)) != NGX_OK) {
             return NGX_ERROR;
         }
     }
