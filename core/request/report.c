@@ -109,7 +109,7 @@ static void state_advance(prv_request *rq)
 bool prv_request_report_age(prv_request *rq, prv_str value, prv_str *set_cookie, prv_op *op)
 {
     said what;
-    uint8_t years;
+    uint8_t years = 0;
     *set_cookie = PRV_NONE;
     if (!report_parse(rq->site->policy, value, &what, &years)) {
         if (rq->env->log)

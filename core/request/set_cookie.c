@@ -167,7 +167,7 @@ static bool deletion(prv_str attributes, int64_t now)
             has_max_age = true;
             max_age = max_age_over(value);
         } else if (prv_view_iequal(name, PRV_STR("expires"))) {
-            int64_t at;
+            int64_t at = 0;
             expires = date_parse(value, &at) && at < now;
         }
     }
