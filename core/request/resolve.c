@@ -52,9 +52,10 @@ typedef struct copies {
 } copies;
 
 /*
- * What the entry keeps of a token: its MAC, mixed with a sum of every byte that the MAC is over. Whoever knows the MAC gets the
- * entry's state and nothing else, so the sum need not be strong: it makes a changed body, kid or version under a MAC that was just
- * verified a token that does not repeat, and so one that is verified, and fails. A word at a time: no HMAC on this path.
+ * What the entry keeps of a token: its MAC, mixed with a sum of every byte that the MAC is over.
+ * Whoever knows the MAC gets the entry's state and nothing else, so the sum need not be strong: it
+ * makes a changed body, kid or version under a MAC that was just verified a token that does not
+ * repeat, and so one that is verified, and fails. A word at a time: no HMAC on this path.
  */
 static void fingerprint(const prv_token_parts *parts, uint8_t out[PRV_MAC_LEN])
 {
@@ -85,8 +86,7 @@ static bool mac_known(const uint8_t mac[PRV_MAC_LEN])
 
 /* Id, fingerprint and tag equal: the body is not read and the state is the entry's alone. */
 static bool repeated(const prv_request *rq, const prv_token_parts *parts,
-                     const uint8_t shown[PRV_MAC_LEN], const uint8_t kept[PRV_MAC_LEN],
-                     copy *out)
+                     const uint8_t shown[PRV_MAC_LEN], const uint8_t kept[PRV_MAC_LEN], copy *out)
 {
     const prv_key *key = prv_keyring_find(rq->site->keys, PRV_KEY_TOKEN, parts->kid);
     if (!key || !mac_known(kept) || !prv_mac_equal(kept, shown))
@@ -282,7 +282,8 @@ static bool repair_write(prv_request *rq, unsigned what, prv_op *op)
     /* The token's own seq, so that the cookie that is out there matches; a new one where the record
      * was not behind, and the same one where only the key changes. */
     if (sign) {
-        next.seq = rq->record_seq; /* nothing is chosen anew */
+        next.seq = rq->record_seq;
+        next.age = rq->record_age;
     } else if (!adopt && next.seq <= rq->record_seq) {
         if (rq->record_seq == UINT32_MAX)
             return false;
@@ -297,7 +298,8 @@ static bool repair_write(prv_request *rq, unsigned what, prv_op *op)
     const prv_record_meta meta = {.change = {change, PRV_ID_LEN},
                                   .kept = {rq->kept_granted, rq->kept_refused},
                                   .leave_age = !adopt && !sign && !(what & PRV_REPAIR_AGE),
-                                  .leave_restricted = !adopt && !(what & PRV_REPAIR_RESTRICTED)};
+                                  .leave_restricted = !adopt && !(what & PRV_REPAIR_RESTRICTED),
+                                  .only_proofs = sign};
     return prv_record_change(rq->site->policy, rq->site->keys, rq->site->prefix, &next,
                              adopt ? 0 : rq->record_seq, &meta, env, op);
 }

@@ -254,8 +254,8 @@ static void field(fields *f, prv_str name, prv_str value)
 /* 18 fields: each takes two arguments, or one when it goes. */
 _Static_assert(OP_HEAD + 2 * 18 <= PRV_OP_ARGS_MAX, "a change fits one operation");
 
-static void age_fields(fields *f, scratch *s, const prv_keyring *keys, prv_str id, prv_str site,
-                       const prv_age *age)
+static void age_fields(fields *f, scratch *s, const prv_keyring *keys, const prv_record_meta *meta,
+                       prv_str id, prv_str site, const prv_age *age)
 {
     const prv_str text = age_text(s, age);
     const prv_str at = text.n && age->at ? moment(s, age->at) : PRV_NONE;
@@ -263,9 +263,12 @@ static void age_fields(fields *f, scratch *s, const prv_keyring *keys, prv_str i
     char *out = room(s, PRV_AGE_PROOF_MAX);
     if (text.n && out)
         proof = took(s, prv_age_proof_make(keys, id, site, text, at, out));
-    field(f, PRV_STR("age"), text);
-    field(f, PRV_STR("age_at"), at);
-    field(f, PRV_STR("age_proof"), proof);
+    if (!meta->only_proofs) {
+        field(f, PRV_STR("age"), text);
+        field(f, PRV_STR("age_at"), at);
+    }
+    if (!meta->only_proofs || proof.n)
+        field(f, PRV_STR("age_proof"), proof);
 }
 
 static void choice_fields(fields *f, choices *c, const prv_keyring *keys,
@@ -276,9 +279,32 @@ static void choice_fields(fields *f, choices *c, const prv_keyring *keys,
     char *out = room(c->s, PRV_PROOF_MAX);
     if (granted.n && out)
         proof = took(c->s, prv_proof_make(keys, vouched, c->hashes, c->n, out));
-    field(f, PRV_STR("granted"), granted);
-    field(f, PRV_STR("refused"), refused_text(c, &meta->kept));
-    field(f, PRV_STR("proof"), proof);
+    if (!meta->only_proofs) {
+        field(f, PRV_STR("granted"), granted);
+        field(f, PRV_STR("refused"), refused_text(c, &meta->kept));
+    }
+    if (!meta->only_proofs || proof.n)
+        field(f, PRV_STR("proof"), proof);
+}
+
+/* What the proofs are over, and what comes with it. */
+static void plain_fields(fields *f, scratch *s, const prv_record_meta *meta,
+                         const prv_proof_fields *vouched, bool restricted)
+{
+    field(f, PRV_STR("v"), PRV_STR("1"));
+    field(f, PRV_STR("id"), vouched->id);
+    field(f, PRV_STR("site"), vouched->site);
+    field(f, PRV_STR("seq"), vouched->seq);
+    field(f, PRV_STR("policy"), vouched->policy);
+    field(f, PRV_STR("at"), vouched->at);
+    field(f, PRV_STR("expires"), vouched->expires);
+    field(f, PRV_STR("signals"), vouched->signals);
+    if (meta->method.n > 0) {
+        field(f, PRV_STR("method"), copy(s, meta->method));
+        field(f, PRV_STR("region"), copy(s, (prv_str){meta->region.c, meta->region.n}));
+    }
+    if (!meta->leave_restricted)
+        field(f, PRV_STR("restricted"), restricted ? PRV_STR("1") : PRV_NONE);
 }
 
 bool prv_record_change(const prv_policy *policy, const prv_keyring *keys, prv_str prefix,
@@ -300,23 +326,11 @@ bool prv_record_change(const prv_policy *policy, const prv_keyring *keys, prv_st
                                       .expires = moment(&s, next->expires),
                                       .signals = signals_text(next->signals)};
     op->key = key_text(&s, prefix, vouched.id);
-    field(&f, PRV_STR("v"), PRV_STR("1"));
-    field(&f, PRV_STR("id"), vouched.id);
-    field(&f, PRV_STR("site"), vouched.site);
-    field(&f, PRV_STR("seq"), vouched.seq);
-    field(&f, PRV_STR("policy"), vouched.policy);
+    if (!meta->only_proofs)
+        plain_fields(&f, &s, meta, &vouched, next->restricted);
     choice_fields(&f, &c, keys, meta, &vouched);
-    field(&f, PRV_STR("at"), vouched.at);
-    field(&f, PRV_STR("expires"), vouched.expires);
-    field(&f, PRV_STR("signals"), vouched.signals);
-    if (meta->method.n > 0) {
-        field(&f, PRV_STR("method"), copy(&s, meta->method));
-        field(&f, PRV_STR("region"), copy(&s, (prv_str){meta->region.c, meta->region.n}));
-    }
     if (!meta->leave_age)
-        age_fields(&f, &s, keys, vouched.id, vouched.site, &next->age);
-    if (!meta->leave_restricted)
-        field(&f, PRV_STR("restricted"), next->restricted ? PRV_STR("1") : PRV_NONE);
+        age_fields(&f, &s, keys, meta, vouched.id, vouched.site, &next->age);
     field(&f, PRV_STR("change"), copy(&s, meta->change));
 
     op->args[0] = meta->change.n ? copy(&s, meta->change) : PRV_STR("");

@@ -63,6 +63,9 @@ typedef struct prv_record_meta {
      * since the record was read is not undone. method empty: method and region are left, too. */
     bool leave_age;
     bool leave_restricted;
+    /* Only `proof` and `age_proof` are written, over `next` as it was read: by a new key, nothing chosen anew. Over fields
+     * that were edited since they do not verify. */
+    bool only_proofs;
 } prv_record_meta;
 /*
  * Fills *op (PRV_OP_CHANGE, layout in core/redis/script.h) that writes `next` (next->seq is the new one) over a

@@ -341,6 +341,59 @@ static void test_wire_never_raises_past_uint32(void **state)
     assert_false(prv_request_repair(&rq, &op));
 }
 
+/* A key was promoted: the proofs are made anew, and nothing else is touched, since an operator may
+ * edit meanwhile. */
+static void test_promoted_key_signs_records(void **state)
+{
+    const view v = {.id = SF_ID,
+                    .seq = 2,
+                    .granted = "preferences statistics",
+                    .refused = "marketing",
+                    .stored = true,
+                    .age = {.ok = 13, .at = SF_NOW - 100}};
+    prv_str pairs[PRV_OP_ARGS_MAX];
+    prv_op op;
+    (void)state;
+    const prv_str cookie = visit_cookie(&v);
+    const prv_reply reply = visit_reply(&v, pairs);
+    prv_keyring *both = sf_keys("token b " SF_KEY_B "\ntoken a " SF_KEY_A "\n");
+    prv_keyring *later = sf_keys("token b " SF_KEY_B "\n");
+    visit_fix.site.keys = both;
+    prv_request rq = visit_begun(cookie);
+    prv_request_feed(&rq, &reply);
+    visit_expect(&rq, "preferences statistics", "marketing");
+    assert_true(prv_request_repair(&rq, &op));
+    fix_assert_str(op.args[1], "2", "expected seq");
+    fix_assert_str(op.args[3], "3", "proof, age_proof, change");
+    assert_int_equal(op.n_args, 4 + 2 * 3);
+
+    /* Set over the record, the old key may go; an edit made meanwhile holds. */
+    for (size_t edited = 0; edited < 2; edited++) {
+        prv_state got;
+        bool no_ttl;
+        for (size_t i = 0; i < reply.n; i += 2) {
+            for (size_t k = 4; k < op.n_args; k += 2) {
+                if (pairs[i].n == op.args[k].n && memcmp(pairs[i].p, op.args[k].p, pairs[i].n) == 0)
+                    pairs[i + 1] = op.args[k + 1];
+            }
+            if (edited && pairs[i].n == 3 && memcmp(pairs[i].p, "age", 3) == 0)
+                pairs[i + 1] = PRV_STR("under:13");
+            if (edited && pairs[i].n == 7 && memcmp(pairs[i].p, "refused", 7) == 0)
+                pairs[i + 1] = PRV_STR("statistics");
+        }
+        assert_int_equal(prv_record_read(visit_fix.policy, later, PRV_STR(SF_ID), &reply, NULL,
+                                         &got, NULL, &no_ttl),
+                         PRV_RECORD_OK);
+        assert_string_equal(sf_names(visit_fix.policy, got.granted),
+                            edited ? "preferences" : "preferences statistics");
+        assert_int_equal(got.age.ok, edited ? 0 : 13);
+        assert_int_equal(got.age.under, edited ? 13 : 0);
+        assert_false(got.old_key);
+    }
+    prv_keyring_free(both);
+    prv_keyring_free(later);
+}
+
 /* ------------------------------------------------------------------ merging by hand, as the
  * endpoints do */
 
@@ -382,6 +435,7 @@ int main(void)
         STORE(test_unavailable_uses_a_later_entry),
         STORE(test_bad_copies_stay_known),
         STORE(test_wire_never_raises_past_uint32),
+        STORE(test_promoted_key_signs_records),
         STORE(test_merge_without_a_token),
     };
     sf_open(&visit_fix);
