@@ -129,6 +129,18 @@ static void test_token_wins_and_repairs(void **state)
     assert_false(next.renew);
 }
 
+/* A refusal made while the store was away: the cookie says that Redis lacks it, and Redis holds an
+ * older record. */
+static void test_a_record_seen_is_stored(void **state)
+{
+    prv_request rq = visit_met(&(view){.id = SF_ID, .seq = 5, .refused = "statistics"},
+                               &(view){.id = SF_ID, .seq = 3, .stored = true});
+    (void)state;
+    assert_true(rq.state.stored);
+    assert_int_equal(rq.state.seq, 5);
+    assert_true(rq.renew);
+}
+
 /* Restrictions and durable ages are said in the store; a token that is later because of a refusal
  * does not lift them. */
 static void test_a_later_token_lifts_no_restriction_and_no_age(void **state)
@@ -425,6 +437,7 @@ int main(void)
         STORE(test_tie_counts_all_that_lowers),
         STORE(test_tie_as_always),
         STORE(test_token_wins_and_repairs),
+        STORE(test_a_record_seen_is_stored),
         STORE(test_a_later_token_lifts_no_restriction_and_no_age),
         STORE(test_a_later_record_lifts),
         STORE(test_absent_cancels_grants),
