@@ -88,6 +88,12 @@ class Pool:
 
     def __init__(self):
         self.running = {}
+        self.complaints = []
+
+    def end(self, run):
+        run.stop()
+        self.complaints += run.complaints()
+        run.close()
 
     def get(self, server, site, fill, keys_text):
         key = (server, site.fingerprint(server))
@@ -98,18 +104,15 @@ class Pool:
         if run is None:
             mine = [k for k in self.running if k[0] == server]
             if len(mine) >= KEEP:
-                self.running.pop(mine[0]).close()
+                self.end(self.running.pop(mine[0]))
             run = Running(server, site, fill, keys_text)
         self.running[key] = run  # the last one used stands last
         return run
 
     def close(self):
-        complaints = []
         for run in self.running.values():
-            run.stop()
-            complaints += run.complaints()
-            run.close()
-        return complaints
+            self.end(run)
+        return self.complaints
 
 
 @pytest.fixture(scope="session")

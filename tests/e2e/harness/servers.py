@@ -7,9 +7,10 @@ import subprocess
 from base64 import urlsafe_b64encode
 from pathlib import Path
 
-from . import proc
+from . import proc, sanitizer
 from .client import Connection, Response, h2_request
 from .proc import ASAN, BUILD, ROOT, DidNotStart, Process, free_port, remove, wait_for, work_dir
+from .site import THREADS_PER_CHILD
 
 NGINX = os.environ.get("PRV_NGINX", "/usr/sbin/nginx")
 HTTPD = os.environ.get("PRV_HTTPD", "/usr/sbin/apache2")
@@ -110,12 +111,7 @@ class Running:
         return [HTTPD, "-d", self.dir, "-f", self.config, *more]
 
     def environment(self):
-        if not ASAN:
-            return {}
-        return {"LD_PRELOAD": ASAN,
-                "ASAN_OPTIONS": f"detect_leaks=1:abort_on_error=0:exitcode=0:log_path={self.dir}/var/sanitizer",
-                "UBSAN_OPTIONS": f"print_stacktrace=1:log_path={self.dir}/var/sanitizer",
-                "LSAN_OPTIONS": f"suppressions={ROOT}/tests/e2e/lsan.supp:print_suppressions=0"}
+        return sanitizer.environment(self.dir)
 
     def start(self):
         more = ["-g", "daemon off;"] if self.server == "nginx" else ["-DFOREGROUND"]
@@ -140,6 +136,13 @@ class Running:
         except OSError:
             return True
 
+    def _started(self, pid):
+        """All of a child's threads run, or the child is gone."""
+        try:
+            return len(list(Path(f"/proc/{pid}/task").iterdir())) > THREADS_PER_CHILD
+        except OSError:
+            return True
+
     def reload(self, wait=True):
         """nginx -s reload, apachectl graceful; returns when the old workers take no more connections."""
         before = self.children()
@@ -148,6 +151,9 @@ class Running:
             fresh = wait_for(lambda: len(self.children() - before) >= self.site.workers, 10)
             assert fresh, f"no new workers after a reload\n{self.log()}"
             wait_for(lambda: all(self._retired(pid) for pid in before), 10)
+            # mpm_event may crash in close_worker_sockets() when a restart meets a child that still starts its threads
+            if self.server == "httpd" and self.site.mpm != "prefork":
+                wait_for(lambda: all(self._started(pid) for pid in self.children() - before), 10)
 
     def stop(self):
         if self.process:
@@ -183,10 +189,7 @@ class Running:
     def complaints(self):
         """Fatal lines since the last call, sanitizer reports included."""
         lines = [l for l in self.new_log().splitlines() if FATAL.search(l)]
-        for report in (self.dir / "var").glob("sanitizer*"):
-            lines.append(report.read_text(errors="replace"))
-            report.unlink()
-        return lines
+        return lines + (sanitizer.complaints(self.dir, self.server, self.process.pid) if ASAN else [])
 
     # ---- requests
     @property

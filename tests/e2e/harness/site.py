@@ -15,6 +15,7 @@ HTTPD_MODULES = (
 
 # What the tests' certificates, accounts and files are called inside a server's directory.
 CERTIFICATE = "cert.pem"
+THREADS_PER_CHILD = 80  # httpd
 
 
 def camel(name):
@@ -179,9 +180,9 @@ class Site:
         if self.mpm == "prefork":
             out += ["StartServers 2", "MinSpareServers 1", "MaxSpareServers 4", "MaxRequestWorkers 32"]
         else:
-            out += [f"StartServers {self.workers}", f"ServerLimit {self.workers + 2}", "ThreadLimit 80", "ThreadsPerChild 80",
-                    f"MaxRequestWorkers {80 * (self.workers + 2)}", "MinSpareThreads 1",
-                    f"MaxSpareThreads {80 * (self.workers + 2)}"]
+            out += [f"StartServers {self.workers}", f"ServerLimit {self.workers + 2}", f"ThreadLimit {THREADS_PER_CHILD}", f"ThreadsPerChild {THREADS_PER_CHILD}",
+                    f"MaxRequestWorkers {THREADS_PER_CHILD * (self.workers + 2)}", "MinSpareThreads 1",
+                    f"MaxSpareThreads {THREADS_PER_CHILD * (self.workers + 2)}"]
         if self.log:
             # %q would be empty on an internal redirect; the target as the client sent it
             fields = " ".join("%s=<%%{PRIVACY_%s}e>" % (v, v.upper()) for v in self.VARIABLES)
