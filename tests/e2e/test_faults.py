@@ -145,13 +145,15 @@ def test_many_requests_wait_together(through, fault):
     lines = [[f"Host: {run.host}", *visitors[i % 16].cookie_line()] for i in range(64)]
     for conn, line in zip(connections, lines):  # the connection to Redis is open in every worker
         assert conn.request("GET", "/stats/x", line).status == 200
-    start = time.monotonic()
-    for conn, line in zip(connections, lines):
-        conn.send("GET", "/stats/x", line)
-    statuses = [conn.read().status for conn in connections]
-    took = time.monotonic() - start
-    assert statuses == [200] * 64
-    assert took < 0.03 * 12 * SLOW, f"{took * 1000:.0f} ms: the waits must overlap (one by one: {64 * 30} ms)"
+    took = []
+    for _ in range(3):
+        start = time.monotonic()
+        for conn, line in zip(connections, lines):
+            conn.send("GET", "/stats/x", line)
+        assert [conn.read().status for conn in connections] == [200] * 64
+        took.append(time.monotonic() - start)
+    # a busy machine adds to it; one by one it would be 64 x 30 ms
+    assert 0.03 <= min(took) < 0.03 * 4 * SLOW, f"{min(took) * 1000:.0f} ms: the waits must overlap"
 
 
 @pytest.mark.asan

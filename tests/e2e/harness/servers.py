@@ -137,11 +137,11 @@ class Running:
             return True
 
     def _started(self, pid):
-        """All of a child's threads run, or the child is gone."""
+        """All of a child's threads run."""
         try:
             return len(list(Path(f"/proc/{pid}/task").iterdir())) > THREADS_PER_CHILD
         except OSError:
-            return True
+            return False
 
     def reload(self, wait=True):
         """nginx -s reload, apachectl graceful; returns when the old workers take no more connections."""
@@ -153,7 +153,7 @@ class Running:
             wait_for(lambda: all(self._retired(pid) for pid in before), 10)
             # mpm_event may crash in close_worker_sockets() when a restart meets a child that still starts its threads
             if self.server == "httpd" and self.site.mpm != "prefork":
-                wait_for(lambda: all(self._started(pid) for pid in self.children() - before), 10)
+                wait_for(lambda: sum(map(self._started, self.children() - before)) >= self.site.workers, 10)
 
     def stop(self):
         if self.process:
