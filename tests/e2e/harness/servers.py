@@ -4,6 +4,7 @@ import re
 import secrets
 import signal
 import subprocess
+import time
 from base64 import urlsafe_b64encode
 from pathlib import Path
 
@@ -146,16 +147,23 @@ class Running:
     def reload(self, wait=True):
         """nginx -s reload, apachectl graceful; returns when the old workers take no more connections."""
         before = self.children()
+        self._settle()
         self.process.send(signal.SIGHUP if self.server == "nginx" else signal.SIGUSR1)
         if wait:
             fresh = wait_for(lambda: len(self.children() - before) >= self.site.workers, 10)
             assert fresh, f"no new workers after a reload\n{self.log()}"
             wait_for(lambda: all(self._retired(pid) for pid in before), 10)
-            # mpm_event may crash in close_worker_sockets() when a restart meets a child that still starts its threads
             if self.server == "httpd" and self.site.mpm != "prefork":
                 wait_for(lambda: sum(map(self._started, self.children() - before)) >= self.site.workers, 10)
 
+    def _settle(self):
+        """mpm_event's close_worker_sockets() may read a socket that its worker frees at that moment, with or without this
+        module: a worker that has just answered gets the time to be done with its connection."""
+        if self.server == "httpd" and self.process and self.process.alive():
+            time.sleep(0.1)
+
     def stop(self):
+        self._settle()
         if self.process:
             self.process.stop(signal.SIGTERM if self.server == "httpd" or not ASAN else signal.SIGQUIT)
 
