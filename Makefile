@@ -4,7 +4,9 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := all
 
 BUILD ?= build
-CC ?= gcc
+ifeq ($(origin CC),default)
+CC := gcc
+endif
 CLANG ?= clang
 APXS ?= apxs
 PYTHON ?= /usr/bin/python3
@@ -14,7 +16,7 @@ SANITIZE ?=
 WARN := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Werror
 CFLAGS ?= -O2 -g
 CORE_CFLAGS := -std=c17 -D_GNU_SOURCE -fPIC -fvisibility=hidden -fno-strict-aliasing $(WARN) $(CFLAGS) $(SANITIZE)
-HIREDIS_A := $(shell $(CC) -print-file-name=libhiredis.a)
+HIREDIS_A := $(shell $(CC) -print-file-name=libhiredis.a 2>/dev/null)
 CORE_LIBS := $(HIREDIS_A) -ljansson -lcrypto
 
 CORE_SRC := $(sort $(wildcard core/policy/*.c core/request/*.c core/state/*.c core/redis/*.c core/rights/*.c core/content/*.c))
