@@ -35,7 +35,7 @@ class Redis:
              "--aclfile", self.acl, "--enable-debug-command", "yes", "--loglevel", "warning", *self.options],
             self.dir / "redis.log")
         self.process.wait_port(self.port)
-        self.r = redis.Redis(port=self.port, username="admin", password="", decode_responses=True)
+        self.r = redis.Redis("127.0.0.1", self.port, username="admin", password="", decode_responses=True)
         assert wait_for(self._answers, 5), self.process.text()
 
     def _answers(self):
