@@ -14,6 +14,10 @@ FORGIVEN = [
     ("nginx", True, r"^ngx_alloc \? \? \? ngx_spawn_process "),
     # the pool of main()'s first, empty cycle
     ("nginx", False, r"^ngx_memalign ngx_create_pool main "),
+    # PCRE's compile context, which nginx makes once and keeps
+    ("nginx", False, r"pcre2_compile_context_create_8 ngx_regex_compile "),
+    # a thread that was starting when its child ended
+    ("httpd", True, r"^apr_allocator_create \? start_thread "),
     # a child ends by exit() and never destroys the pools it was forked with: what the parent made while it read the
     # configuration, httpd's own regular expressions and TLS contexts among it. The parent frees all this, and is held to it.
     ("httpd", True, r" (ap_process_config_tree|ap_read_config|ap_run_check_config|ap_fixup_virtual_hosts|"

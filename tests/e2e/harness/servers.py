@@ -1,4 +1,5 @@
 """Starting, reloading and stopping the two servers on a rendered site."""
+import atexit
 import os
 import re
 import secrets
@@ -42,6 +43,7 @@ def certificate():
     """A self-made certificate and key in one file, made once a session."""
     if not hasattr(certificate, "path"):
         path = work_dir("cert") / "cert.pem"
+        atexit.register(remove, path.parent)
         subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
                         "-nodes", "-days", "2", "-subj", f"/CN={HOST}", "-keyout", str(path), "-out",
                         str(path) + ".crt"], check=True, capture_output=True)
@@ -69,6 +71,7 @@ class Running:
                 return
             except DidNotStart as why:
                 if attempt == 4 or not re.search("in use|could not bind|bind\\(\\)", f"{why}{self.log()}"):
+                    remove(self.dir)
                     raise DidNotStart(f"{server}: {why}") from None
 
     # ---- files
