@@ -343,6 +343,8 @@ typedef struct prv_request {
     prv_age record_age;       /* the same */
     prv_str kept_granted;     /* names in the record that this policy lacks */
     prv_str kept_refused;
+    char seen[40];            /* prv_record_seen() of the record, where a repair is due */
+    bool has_seen;
 } prv_request;
 
 /*

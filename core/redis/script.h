@@ -3,7 +3,8 @@
  *
  * PRV_OP_CHANGE
  *   [0]          change id
- *   [1]          expected stored seq in decimal, 0 for no record
+ *   [1]          expected stored seq in decimal, 0 for no record; then perhaps `:` and SHA-1 in hex
+ *                of the expected `refused`, `age` and `restricted`, each ended by a newline
  *   [2]          EXPIREAT in seconds
  *   [3]          number n of fields to set, in decimal
  *   [4 .. 4+2n)  field, value

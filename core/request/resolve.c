@@ -269,6 +269,7 @@ void prv_request_feed(prv_request *rq, const prv_reply *reply)
         rq->repair |= PRV_REPAIR_SIGN;
     if (no_ttl)
         rq->repair |= PRV_REPAIR_TTL;
+    rq->has_seen = rq->repair && prv_record_seen(reply, rq->seen);
 }
 
 /* ------------------------------------------------------------------ repair */
@@ -296,6 +297,7 @@ static bool repair_write(prv_request *rq, unsigned what, prv_op *op)
         prv_state_end(rq->site->policy, &next) <= env->now_ms / 1000)
         return false;
     const prv_record_meta meta = {.change = {change, PRV_ID_LEN},
+                                  .seen = {rq->seen, rq->has_seen ? sizeof rq->seen : 0},
                                   .kept = {rq->kept_granted, rq->kept_refused},
                                   .leave_age = !adopt && !sign && !(what & PRV_REPAIR_AGE),
                                   .leave_restricted = !adopt && !(what & PRV_REPAIR_RESTRICTED),

@@ -283,6 +283,7 @@ static prv_change_step change_write(prv_change_run *run, uint32_t expected, prv_
                                   .region = run->change.region,
                                   .change = {run->id, PRV_ID_LEN},
                                   .kept = run->kept,
+                                  .seen = {run->seen, run->has_seen ? sizeof run->seen : 0},
                                   .leave_age = run->has_record && !run->change.set_age &&
                                                age_same(&run->next.age, &run->record_age),
                                   .leave_restricted =
@@ -320,6 +321,7 @@ static void take_record(prv_change_run *run, const prv_reply *reply)
     if (reply->status == PRV_REPLY_CONFLICT)
         as_read.status = reply->n > 0 ? PRV_REPLY_RECORD : PRV_REPLY_ABSENT;
     run->kept = (prv_record_kept){0};
+    run->has_seen = prv_record_seen(reply, run->seen);
     prv_record_status status =
         prv_record_read(rq->site->policy, rq->site->keys, (prv_str){run->record_id, PRV_ID_LEN},
                         &as_read, rq->env, &record, &run->kept, &no_ttl);

@@ -43,6 +43,8 @@ typedef struct prv_change_run {
     bool record_restricted;
     prv_age record_age;
     prv_record_kept kept;
+    char seen[PRV_SEEN_LEN]; /* of the record that was read last */
+    bool has_seen;
 } prv_change_run;
 
 /*

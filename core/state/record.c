@@ -4,6 +4,8 @@
  */
 #include "proof.h"
 
+#include <openssl/evp.h>
+
 #include <string.h>
 
 #define NAME_MAX_LEN 64 /* longer than any purpose that a policy accepts */
@@ -78,6 +80,31 @@ static void collect(record *r, const prv_reply *reply)
                 r->f[f] = PRV_STR("");
         }
     }
+}
+
+bool prv_record_seen(const prv_reply *reply, char out[PRV_SEEN_LEN])
+{
+    static const char digits[16] = "0123456789abcdef";
+    static const field lowering[] = {F_REFUSED, F_AGE, F_RESTRICTED};
+    uint8_t digest[EVP_MAX_MD_SIZE];
+    unsigned n = 0;
+    record r = {0};
+    if (reply->status == PRV_REPLY_RECORD || reply->status == PRV_REPLY_CONFLICT)
+        collect(&r, reply);
+    EVP_MD_CTX *sum = EVP_MD_CTX_new();
+    bool ok = sum && EVP_DigestInit_ex(sum, EVP_sha1(), NULL) == 1;
+    for (size_t i = 0; ok && i < sizeof lowering / sizeof *lowering; i++) {
+        const prv_str text = r.f[lowering[i]];
+        ok = (text.n == 0 || EVP_DigestUpdate(sum, text.p, text.n) == 1) &&
+             EVP_DigestUpdate(sum, "\n", 1) == 1;
+    }
+    ok = ok && EVP_DigestFinal_ex(sum, digest, &n) == 1 && 2 * n == PRV_SEEN_LEN;
+    EVP_MD_CTX_free(sum);
+    for (unsigned i = 0; ok && i < n; i++) {
+        out[2 * i] = digits[digest[i] >> 4];
+        out[2 * i + 1] = digits[digest[i] & 15];
+    }
+    return ok;
 }
 
 /* ------------------------------------------------------------------ single fields */

@@ -307,6 +307,21 @@ static void plain_fields(fields *f, scratch *s, const prv_record_meta *meta,
         field(f, PRV_STR("restricted"), restricted ? PRV_STR("1") : PRV_NONE);
 }
 
+/* `seq` or `seq:seen`. */
+static prv_str expected(scratch *s, uint32_t stored_seq, prv_str seen)
+{
+    const prv_str seq = number(s, stored_seq);
+    if (seen.n == 0 || seq.n == 0)
+        return seq;
+    char *out = room(s, seq.n + 1 + seen.n);
+    if (!out)
+        return PRV_NONE;
+    memcpy(out, seq.p, seq.n);
+    out[seq.n] = ':';
+    memcpy(out + seq.n + 1, seen.p, seen.n);
+    return took(s, seq.n + 1 + seen.n);
+}
+
 bool prv_record_change(const prv_policy *policy, const prv_keyring *keys, prv_str prefix,
                        const prv_state *next, uint32_t stored_seq, const prv_record_meta *meta,
                        const prv_env *env, prv_op *op)
@@ -334,7 +349,7 @@ bool prv_record_change(const prv_policy *policy, const prv_keyring *keys, prv_st
     field(&f, PRV_STR("change"), copy(&s, meta->change));
 
     op->args[0] = meta->change.n ? copy(&s, meta->change) : PRV_STR("");
-    op->args[1] = number(&s, stored_seq);
+    op->args[1] = expected(&s, stored_seq, meta->seen);
     op->args[2] = number(&s, prv_state_end(policy, next));
     op->args[3] = number(&s, (int64_t)f.set);
     op->n_args = OP_HEAD + 2 * f.set;

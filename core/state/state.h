@@ -66,10 +66,15 @@ typedef struct prv_record_meta {
     /* Only `proof` and `age_proof` are written, over `next` as it was read: by a new key, nothing chosen anew. Over fields
      * that were edited since they do not verify. */
     bool only_proofs;
+    prv_str seen;           /* prv_record_seen() of the reply that `next` was made from; empty: not compared */
 } prv_record_meta;
+#define PRV_SEEN_LEN 40
+/* What somebody may have lowered by hand without a new seq (`refused`, `age`, `restricted`), as SHA-1 in hex, because that is what a
+ * script can compute: the write script compares it, so that such an edit between read and write is a conflict and not lost. */
+bool prv_record_seen(const prv_reply *reply, char out[PRV_SEEN_LEN]);
 /*
  * Fills *op (PRV_OP_CHANGE, layout in core/redis/script.h) that writes `next` (next->seq is the new one) over a
- * record whose stored seq is `stored_seq` (0: absent). Strings from env.alloc. false: no memory or no signing key.
+ * record whose stored seq is `stored_seq` (0: absent) and whose `seen` is meta's. Strings from env.alloc. false: no memory or no signing key.
  */
 bool prv_record_change(const prv_policy *policy, const prv_keyring *keys, prv_str prefix, const prv_state *next,
                        uint32_t stored_seq, const prv_record_meta *meta, const prv_env *env, prv_op *op);

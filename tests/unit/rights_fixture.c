@@ -142,9 +142,30 @@ void rig_delete_record(rig *r)
 static unsigned number(prv_str text)
 {
     unsigned n = 0;
-    for (size_t i = 0; i < text.n; i++)
+    for (size_t i = 0; i < text.n && text.p[i] != ':'; i++)
         n = n * 10 + (unsigned)(text.p[i] - '0');
     return n;
+}
+
+/* As the write script: the seq, and behind a colon what lowers, are those that were read. */
+static bool as_expected(const rig *r, prv_str expected)
+{
+    static const char *const lowering[] = {"refused", "age", "restricted"};
+    prv_str pairs[6];
+    prv_reply now = {PRV_REPLY_RECORD, 0, pairs};
+    char seen[PRV_SEEN_LEN];
+    const char *seq = rig_field(r, "seq");
+    if ((seq ? number(rig_str(seq)) : 0) != number(expected))
+        return false;
+    for (size_t i = 0; i < 3; i++) {
+        const char *value = rig_field(r, lowering[i]);
+        if (value) {
+            pairs[now.n++] = rig_str(lowering[i]);
+            pairs[now.n++] = rig_str(value);
+        }
+    }
+    const char *colon = memchr(expected.p, ':', expected.n);
+    return !colon || (prv_record_seen(&now, seen) && memcmp(colon + 1, seen, sizeof seen) == 0);
 }
 
 static void fill(const rig *r, prv_str pairs[2 * RIG_FIELDS], prv_reply *reply)
@@ -179,8 +200,7 @@ static void carry_out(rig *r, const prv_op *op, prv_str pairs[2 * RIG_FIELDS], p
         rig_set(r, "seq", next);
         r->rival--;
     }
-    const char *seq = rig_field(r, "seq");
-    if ((seq ? number(rig_str(seq)) : 0) != number(op->args[1])) {
+    if (!as_expected(r, op->args[1])) {
         reply->status = PRV_REPLY_CONFLICT;
         fill(r, pairs, reply);
         return;

@@ -4,6 +4,15 @@
 
 /* ------------------------------------------------------------------ the store */
 
+/* `seq:seen`: over this record, and only while what lowers in it is as it was read. */
+static void assert_expected_seq(const prv_op *op, const char *seq)
+{
+    const size_t n = strlen(seq);
+    assert_int_equal(op->args[1].n, n + 1 + PRV_SEEN_LEN);
+    fix_assert_str((prv_str){op->args[1].p, n}, seq, "expected seq");
+    assert_int_equal(op->args[1].p[n], ':');
+}
+
 static void test_begin_asks_for_ids_only(void **state)
 {
     prv_op op;
@@ -112,7 +121,7 @@ static void test_token_wins_and_repairs(void **state)
     assert_true(prv_request_repair(&rq, &op));
     assert_int_equal(op.kind, PRV_OP_CHANGE);
     fix_assert_str(op.key, "privacy:consent:{" SF_ID "}", "key");
-    fix_assert_str(op.args[1], "3", "expected seq");
+    assert_expected_seq(&op, "3");
     assert_false(prv_request_repair(&rq, &op)); /* once */
 
     /* Written so, the next request is a tie that agrees. */
@@ -226,7 +235,7 @@ static void test_absent_adopts_a_token_from_before(void **state)
     visit_expect(&rq, "preferences", "marketing");
     assert_true(prv_request_repair(&rq, &op));
     assert_int_equal(op.kind, PRV_OP_CHANGE);
-    fix_assert_str(op.args[1], "0", "expected seq");
+    assert_expected_seq(&op, "0");
     const size_t n = 2 * (size_t)sf_number(op.args[3]);
     const prv_reply reply = {PRV_REPLY_RECORD, n, &op.args[4]};
     prv_request next = visit_begun(visit_cookie(&(view){.id = SF_ID,
@@ -375,7 +384,7 @@ static void test_promoted_key_signs_records(void **state)
     prv_request_feed(&rq, &reply);
     visit_expect(&rq, "preferences statistics", "marketing");
     assert_true(prv_request_repair(&rq, &op));
-    fix_assert_str(op.args[1], "2", "expected seq");
+    assert_expected_seq(&op, "2");
     fix_assert_str(op.args[3], "3", "proof, age_proof, change");
     assert_int_equal(op.n_args, 4 + 2 * 3);
 

@@ -1,6 +1,7 @@
 /* What the scripts do to a record, and the blocking client. */
 #include "store_fixture.h"
 #include "redis/sync.h"
+#include "state/state.h"
 
 /* ---- the scripts */
 
@@ -33,6 +34,32 @@ static void test_change(void **state)
     a = store_ask(&f, &op); /* named fields change, `refused` goes, others stay */
     assert_int_equal(a.status, PRV_REPLY_RECORD);
     assert_string_equal(a.text, "change=change-2 seq=9 granted=statistics subject=x ");
+    store_shut(&f);
+}
+
+/* An operator's HSET between a read and the write has no seq of its own. */
+static void test_change_over_a_hand_edit(void **state)
+{
+    (void)state;
+    store_fixture f;
+    store_open_unix(&f);
+    static const char *const edits[] = {
+        "HSET privacy:consent:{a} refused marketing", "HSET privacy:consent:{a} age under:13",
+        "HSET privacy:consent:{a} restricted 1", "HSET privacy:consent:{a} note mine"};
+    const prv_str pairs[] = {PRV_STR("seq"), PRV_STR("4")};
+    const prv_reply read = {PRV_REPLY_RECORD, 2, pairs};
+    char expected[2 + PRV_SEEN_LEN + 1] = "4:";
+    assert_true(prv_record_seen(&read, expected + 2));
+    expected[2 + PRV_SEEN_LEN] = '\0';
+    for (size_t i = 0; i < sizeof edits / sizeof *edits; i++) {
+        store_say("FLUSHALL");
+        store_say("HSET privacy:consent:{a} seq 4");
+        store_say(edits[i]);
+        prv_op op = store_op_change("c", expected);
+        store_answer a = store_ask(&f, &op);
+        const bool lowered = i < 3;
+        assert_int_equal(a.status, lowered ? PRV_REPLY_CONFLICT : PRV_REPLY_RECORD);
+    }
     store_shut(&f);
 }
 
@@ -196,6 +223,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_change, store_flush),
+        cmocka_unit_test_setup(test_change_over_a_hand_edit, store_flush),
         cmocka_unit_test_setup(test_change_over_odd_keys, store_flush),
         cmocka_unit_test_setup(test_age, store_flush),
         cmocka_unit_test_setup(test_expire_only_where_there_is_no_ttl, store_flush),
