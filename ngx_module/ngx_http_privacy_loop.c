@@ -17,7 +17,12 @@ static void read_ready(ngx_event_t *ev)
 {
     ngx_connection_t *c = ev->data;
     io_t *io = c->data;
-    c->close = 0; /* set where a worker closes its idle connections: ours ends with the process */
+    if (c->close) {
+        /* A worker that shuts down closes its idle connections. Ours ends with the process. What it may have to read is left
+         * for the next turn: a request resumed here would wait for one that a worker without timers does not take. */
+        c->close = 0;
+        return;
+    }
     io->ready(io->arg, true, false);
 }
 
