@@ -73,7 +73,7 @@ static authz_status check_purpose(request_rec *r, const char *line, const void *
         ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r, "Require privacy-purpose: %s", err.text);
         return AUTHZ_DENIED;
     }
-    view->root->vary |= prv_vary(policy, mask);
+    prv_view_depends(view, prv_vary(policy, mask));
     return (view->d.allowed & mask) == mask ? AUTHZ_GRANTED : AUTHZ_DENIED;
 }
 
@@ -116,7 +116,7 @@ static authz_status check_min_age(request_rec *r, const char *line, const void *
     rules.min_age = (uint8_t) * (const unsigned *)parsed;
     prv_decide(root->server->site.policy, &rules, &root->rq.state, root->rq.degraded,
                root->rq.signals, view->d.region, root->env.now_ms / 1000, &d);
-    root->vary |= d.vary;
+    prv_view_depends(view, d.vary);
     return d.verdict == PRV_PASS ? AUTHZ_GRANTED : AUTHZ_DENIED;
 }
 

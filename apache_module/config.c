@@ -38,7 +38,6 @@ void *prv_dir_merge(apr_pool_t *p, void *base_, void *add_)
     NEAREST(failure_deny, PRV_UNSET);
     NEAREST(forward, PRV_UNSET);
     NEAREST(well_known, PRV_UNSET);
-    NEAREST(region, NULL);
     NEAREST(require, NULL);
     NEAREST(vendor, NULL);
     NEAREST(scrub, NULL);
@@ -46,6 +45,9 @@ void *prv_dir_merge(apr_pool_t *p, void *base_, void *add_)
     const prv_dir_conf *endpoint = add->endpoint != PRV_UNSET ? add : base;
     conf->endpoint = endpoint->endpoint;
     conf->mount = endpoint->mount;
+    const prv_dir_conf *region = add->region ? add : base;
+    conf->region = region->region;
+    conf->region_fields = region->region_fields;
     const prv_dir_conf *age = add->min_age ? add : base;
     conf->min_age = age->min_age;
     conf->age_answer = age->age_answer;

@@ -124,6 +124,56 @@ static const char *set_failure(cmd_parms *cmd, void *dir, const char *arg)
     return NULL;
 }
 
+/* `%{HTTP:X-Region}`, `%{req:X-Region}`, req('X-Region'), http('X-Region'): the field's name, or
+ * NULL. `at` is where the function's name may begin; *next is where to look on. */
+static const char *field_read(apr_pool_t *p, const char *text, const char *at, const char **next)
+{
+    const bool inside = at != text && (apr_isalnum(at[-1]) || at[-1] == '_');
+    const size_t n = ap_cstr_casecmpn(at, "http", 4) == 0  ? 4
+                     : ap_cstr_casecmpn(at, "req", 3) == 0 ? 3
+                                                           : 0;
+    *next = at + 1;
+    if (n == 0 || inside) {
+        return NULL;
+    }
+    const char *from = at + n;
+    if (*from == ':') {
+        if (at - text < 2 || at[-1] != '{' || at[-2] != '%') {
+            return NULL;
+        }
+        from++;
+    } else {
+        from += strspn(from, " \t");
+        if (*from++ != '(') {
+            return NULL;
+        }
+        from += strspn(from, " \t");
+        if (*from != '\'' && *from != '"') {
+            return NULL;
+        }
+        from++;
+    }
+    const char *end = from;
+    while (apr_isalnum(*end) || *end == '-' || *end == '_' || *end == '.') {
+        end++;
+    }
+    *next = end;
+    return end > from ? apr_pstrmemdup(p, from, (size_t)(end - from)) : NULL;
+}
+
+static const apr_array_header_t *fields_read(apr_pool_t *p, const char *text)
+{
+    apr_array_header_t *fields = NULL;
+    for (const char *at = text; *at;) {
+        const char *name = field_read(p, text, at, &at);
+        if (name) {
+            fields = fields ? fields : apr_array_make(p, 1, sizeof(name));
+            APR_ARRAY_PUSH(fields, const char *) = name;
+        }
+    }
+    return fields;
+}
+
 static const char *set_region(cmd_parms *cmd, void *dir, const char *arg)
 {
     PLACE(cmd, IN_LOCATION);
@@ -135,6 +185,7 @@ static const char *set_region(cmd_parms *cmd, void *dir, const char *arg)
                            NULL);
     }
     ((prv_dir_conf *)dir)->region = expr;
+    ((prv_dir_conf *)dir)->region_fields = fields_read(cmd->pool, arg);
     return NULL;
 }
 
@@ -161,9 +212,19 @@ static const char *set_scrub(cmd_parms *cmd, void *dir, int argc, char *const ar
 
 /* ------------------------------------------------------------------ locations */
 
+/* The last of two would silently open what the first closes. */
+static const char *twice(const cmd_parms *cmd)
+{
+    return apr_pstrcat(cmd->pool, cmd->cmd->name,
+                       " stands twice in this section: a section has one, in one line.", NULL);
+}
+
 static const char *set_require(cmd_parms *cmd, void *dir, int argc, char *const argv[])
 {
     PLACE(cmd, IN_LOCATION);
+    if (((const prv_dir_conf *)dir)->require) {
+        return twice(cmd);
+    }
     prv_error err = {0};
     prv_named *named = apr_pcalloc(cmd->pool, sizeof(*named));
     if (prv_require_parse(views(cmd, argc, argv), (size_t)argc, &named->require, &err) != PRV_OK) {
@@ -180,6 +241,9 @@ static const char *set_min_age(cmd_parms *cmd, void *dir, int argc, char *const 
     PLACE(cmd, IN_LOCATION);
     prv_error err = {0};
     prv_dir_conf *conf = dir;
+    if (conf->min_age) {
+        return twice(cmd);
+    }
     if (prv_min_age_parse(views(cmd, argc, argv), (size_t)argc, &conf->min_age, &conf->age_answer,
                           &err) != PRV_OK) {
         return said(cmd, &err);
@@ -191,6 +255,9 @@ static const char *set_min_age(cmd_parms *cmd, void *dir, int argc, char *const 
 static const char *set_vendor(cmd_parms *cmd, void *dir, const char *arg)
 {
     PLACE(cmd, IN_LOCATION);
+    if (((const prv_dir_conf *)dir)->vendor) {
+        return twice(cmd);
+    }
     prv_named *named = apr_pcalloc(cmd->pool, sizeof(*named));
     named->vendor = apr_pstrdup(cmd->pool, arg);
     named->bound = apr_array_make(cmd->pool, 1, sizeof(prv_bound));

@@ -123,7 +123,7 @@ static int enforce(prv_view *view, request_rec *r)
     if (view->unbound) {
         return HTTP_INTERNAL_SERVER_ERROR;
     }
-    root->vary |= view->d.vary;
+    prv_view_depends(view, view->d.vary);
     return view->d.verdict == PRV_PASS ? DECLINED : refuse(view, r);
 }
 

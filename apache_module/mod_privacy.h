@@ -54,6 +54,7 @@ typedef struct prv_dir_conf {
     prv_tristate well_known;
     const char *mount; /* of the endpoint; NULL: PrivacyHome */
     const ap_expr_info_t *region;
+    const apr_array_header_t *region_fields; /* of const char *: request fields that it reads */
     const prv_named *require;
     const prv_named *vendor;
     unsigned min_age;
@@ -183,8 +184,9 @@ typedef struct prv_root {
     request_rec
         *refused; /* the main request that our gate refused: its ErrorDocument is not gated */
     int refused_status;
-    const char *refused_body; /* problem+json for it, when the operator has no ErrorDocument */
-    unsigned vary;            /* inputs that gates and edits of any location looked at */
+    const char *refused_body;    /* problem+json for it, when the operator has no ErrorDocument */
+    unsigned vary;               /* inputs that gates and edits of any location looked at */
+    apr_array_header_t *regions; /* of region_fields: what gave the region behind them */
     apr_array_header_t
         *set_cookies;   /* of prv_str: fields of the answer before editing, for variables */
     prv_str own_cookie; /* to be set: the application told an age */
@@ -217,6 +219,8 @@ void prv_root_resolve(prv_root *root);
 /* Decides for the view's location. io false: token and cache only, unless the state is resolved
  * already. */
 void prv_view_decide(prv_view *view, request_rec *r, bool io);
+/* The answer depends on this location's decision by these PRV_VARY_* bits. */
+void prv_view_depends(prv_view *view, unsigned bits);
 /* The child's store thread, or NULL. */
 prv_backend *prv_backend_of(const prv_root *root);
 prv_str prv_str_of(const char *text);

@@ -42,12 +42,14 @@ static void edit_set_cookies(prv_view *view, request_rec *r, apr_table_t *table)
     apr_array_header_t *all = apr_array_make(r->pool, 2, sizeof(prv_str));
     apr_array_header_t *kept = apr_array_make(r->pool, 2, sizeof(const char *));
     apr_table_do(see_cookie, all, table, "Set-Cookie", NULL);
+    unsigned vary = 0;
     for (int i = 0; i < all->nelts; i++) {
         prv_str value = APR_ARRAY_IDX(all, i, prv_str);
-        if (prv_edit_set_cookie(&root->rq, &rules, &view->d, value, &root->vary) == PRV_KEEP) {
+        if (prv_edit_set_cookie(&root->rq, &rules, &view->d, value, &vary) == PRV_KEEP) {
             APR_ARRAY_PUSH(kept, const char *) = value.p;
         }
     }
+    prv_view_depends(view, vary);
     if (kept->nelts == all->nelts) {
         return;
     }
@@ -68,14 +70,26 @@ static bool list_has(const char *list, const char *token)
     return list && (ap_find_token(NULL, list, token) || ap_find_token(NULL, list, "*"));
 }
 
-static void add_vary(request_rec *r, unsigned bits)
+static void add_vary(request_rec *r, const char *name)
+{
+    if (!list_has(apr_table_getm(r->pool, r->headers_out, "Vary"), name) &&
+        !list_has(apr_table_getm(r->pool, r->err_headers_out, "Vary"), name)) {
+        apr_table_mergen(r->headers_out, "Vary", name);
+    }
+}
+
+static void merge_vary(const prv_root *root, request_rec *r)
 {
     char *last = NULL;
-    char *names = prv_text(r, prv_vary_value(bits));
+    char *names = prv_text(r, prv_vary_value(root->vary));
     for (char *name = apr_strtok(names, ", ", &last); name; name = apr_strtok(NULL, ", ", &last)) {
-        if (!list_has(apr_table_get(r->headers_out, "Vary"), name) &&
-            !list_has(apr_table_get(r->err_headers_out, "Vary"), name)) {
-            apr_table_mergen(r->headers_out, "Vary", name);
+        add_vary(r, name);
+    }
+    for (int i = 0; root->regions && i < root->regions->nelts; i++) {
+        const apr_array_header_t *fields =
+            APR_ARRAY_IDX(root->regions, i, const apr_array_header_t *);
+        for (int k = 0; k < fields->nelts; k++) {
+            add_vary(r, APR_ARRAY_IDX(fields, k, const char *));
         }
     }
 }
@@ -115,6 +129,25 @@ static void take_age(prv_root *root, const char *text)
     root->generation++;
 }
 
+static int join(void *joined_, const char *name, const char *value)
+{
+    (void)name;
+    apr_array_header_t *joined = joined_;
+    const char *before = joined->nelts > 0 ? ", " : "";
+    APR_ARRAY_PUSH(joined, const char *) = before;
+    APR_ARRAY_PUSH(joined, const char *) = value;
+    return 1;
+}
+
+/* Every field of this name in both tables; NULL: there is none. */
+static const char *all_of(const request_rec *r, const char *name)
+{
+    apr_array_header_t *joined = apr_array_make(r->pool, 2, sizeof(const char *));
+    apr_table_do(join, joined, r->headers_out, name, NULL);
+    apr_table_do(join, joined, r->err_headers_out, name, NULL);
+    return joined->nelts ? apr_array_pstrcat(r->pool, joined, 0) : NULL;
+}
+
 /* `Privacy-Subject-Age` of the application: holds at once, for this answer too. An error document's
  * request begins with empty fields: what the application said stands in the one before. What a
  * vendor says counts for nothing. */
@@ -125,8 +158,7 @@ void prv_hear_application(request_rec *r)
         if (view->dir->mode == PRV_MODE_UNSET || view->dir->mode == (int)PRV_MODE_OFF) {
             continue;
         }
-        const char *age = apr_table_get(r->headers_out, "Privacy-Subject-Age");
-        age = age ? age : apr_table_get(r->err_headers_out, "Privacy-Subject-Age");
+        const char *age = all_of(r, "Privacy-Subject-Age");
         if (age && !view->dir->vendor && !from_cache(r)) {
             prv_view_decide(view, r, false);
             take_age(view->root, age);
@@ -167,7 +199,7 @@ static void add_fields(prv_view *view, request_rec *r)
 {
     const prv_root *root = view->root;
     const prv_policy *policy = root->server->site.policy;
-    add_vary(r, root->vary);
+    merge_vary(root, r);
     if (prv_policy_names_dnt(policy)) {
         prv_str tk = prv_header_tk(&root->rq, &view->d);
         if (tk.n > 0) {

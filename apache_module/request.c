@@ -241,6 +241,25 @@ void prv_view_decide(prv_view *view, request_rec *r, bool io)
     view->generation = root->generation;
 }
 
+void prv_view_depends(prv_view *view, unsigned bits)
+{
+    prv_root *root = view->root;
+    const apr_array_header_t *fields = view->dir->region_fields;
+    root->vary |= bits;
+    if (bits == 0 || !fields) {
+        return;
+    }
+    if (!root->regions) {
+        root->regions = apr_array_make(root->r->pool, 1, sizeof(fields));
+    }
+    for (int i = 0; i < root->regions->nelts; i++) {
+        if (APR_ARRAY_IDX(root->regions, i, const apr_array_header_t *) == fields) {
+            return;
+        }
+    }
+    APR_ARRAY_PUSH(root->regions, const apr_array_header_t *) = fields;
+}
+
 prv_str prv_uri_of(const request_rec *r)
 {
     const char *uri = r->unparsed_uri;

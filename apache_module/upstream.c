@@ -116,7 +116,7 @@ static void edit_cookies(prv_view *view, request_rec *r)
             apr_table_addn(r->headers_in, "Cookie", prv_text(r, out[i]));
         }
     }
-    root->vary |= view->dynamic ? vary : 0;
+    prv_view_depends(view, view->dynamic ? vary : 0);
     view->edit_vary = vary;
 }
 
@@ -141,14 +141,14 @@ static void forward(prv_view *view, request_rec *r)
     set_field(r, CONSENT, prv_header_consent(&root->rq, &view->d));
     set_field(r, AGE, prv_header_age(&root->rq, &view->d));
     if (view->dynamic) {
-        root->vary |= prv_vary(root->server->site.policy, UINT32_MAX);
+        prv_view_depends(view, prv_vary(root->server->site.policy, UINT32_MAX));
     }
 }
 
 void prv_upstream_dynamic(prv_view *view, request_rec *r)
 {
     view->dynamic = true;
-    view->root->vary |= view->edit_vary;
+    prv_view_depends(view, view->edit_vary);
     forward(view, r);
 }
 

@@ -65,6 +65,7 @@ typedef struct {
     ngx_uint_t store_failure;
     ngx_flag_t forward;
     ngx_http_complex_value_t *region;
+    ngx_array_t *region_fields; /* prv_str: request fields that `region` reads; NULL: none */
 
     prv_require_conf *require;
     ngx_http_privacy_place_t require_place;
@@ -103,6 +104,7 @@ prv_str *ngx_http_privacy_args(ngx_conf_t *cf, size_t *n);
 /* location.c */
 void *ngx_http_privacy_create_loc_conf(ngx_conf_t *cf);
 char *ngx_http_privacy_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child);
+char *ngx_http_privacy_set_region(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_privacy_set_require(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_privacy_set_min_age(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_privacy_set_vendor(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
@@ -148,6 +150,7 @@ typedef struct {
 
     ngx_uint_t generation; /* moves when the state changes: decisions are taken again */
     unsigned vary;         /* PRV_VARY_* of gates */
+    ngx_array_t *regions;  /* ngx_array_t *: the region_fields behind them; NULL: none */
     unsigned edit_vary;    /* of edited Cookie fields: matters when an application answered */
     unsigned begun : 1;
     unsigned resolved : 1;
@@ -179,8 +182,8 @@ ngx_http_privacy_state_t *ngx_http_privacy_state_get(ngx_http_request_t *r);
 ngx_http_privacy_ctx_t *ngx_http_privacy_decide(ngx_http_request_t *r);
 /* Starts the core's request once. */
 void ngx_http_privacy_begin(ngx_http_privacy_state_t *st);
-/* The value of a request field, empty when absent. Name in lower case. */
-prv_str ngx_http_privacy_field(ngx_http_request_t *r, const char *name);
+/* The answer depends on this decision by these PRV_VARY_* bits: notes what gave the region, too. */
+ngx_int_t ngx_http_privacy_depends(ngx_http_privacy_ctx_t *ctx, unsigned bits);
 void ngx_http_privacy_clock(ngx_http_privacy_state_t *st);
 ngx_int_t ngx_http_privacy_first_look(ngx_http_request_t *r);
 
@@ -221,6 +224,9 @@ typedef struct {
 void ngx_http_privacy_walk_init(ngx_http_privacy_walk_t *walk, const ngx_list_t *list);
 /* The next element, NULL at the end. */
 ngx_table_elt_t *ngx_http_privacy_walk_next(ngx_http_privacy_walk_t *walk);
+/* The values of all fields of this name joined with ", ". p is NULL: there is none. */
+ngx_int_t ngx_http_privacy_joined(ngx_pool_t *pool, const ngx_list_t *list, const char *name,
+                                  prv_str *value);
 
 /* response.c */
 ngx_int_t ngx_http_privacy_response_init(ngx_conf_t *cf);

@@ -47,7 +47,7 @@ ngx_command_t ngx_http_privacy_commands[] = {
     {ngx_string("privacy_store_prefix"), M | NGX_CONF_TAKE1, set_prefix, MAIN(store_prefix), NULL},
     {ngx_string("privacy_on_store_failure"), M | S | L | NGX_CONF_TAKE1, ngx_conf_set_enum_slot,
      LOC(store_failure), failures},
-    {ngx_string("privacy_region"), M | S | L | NGX_CONF_TAKE1, ngx_http_set_complex_value_slot,
+    {ngx_string("privacy_region"), M | S | L | NGX_CONF_TAKE1, ngx_http_privacy_set_region,
      LOC(region), NULL},
     {ngx_string("privacy_require"), L | NGX_CONF_1MORE, ngx_http_privacy_set_require, LOC(require),
      NULL},

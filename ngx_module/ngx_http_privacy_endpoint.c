@@ -11,7 +11,27 @@ typedef struct {
     unsigned done : 1;
 } endpoint_t;
 
-static void http_fill(ngx_http_request_t *r, const ngx_http_privacy_ctx_t *ctx, prv_http *http)
+/* Two lines of which one is foreign are foreign: the core sees both. */
+static ngx_int_t http_fields(ngx_http_request_t *r, prv_http *http)
+{
+    const struct {
+        const char *name;
+        prv_str *value;
+    } fields[] = {{"origin", &http->origin},
+                  {"sec-fetch-site", &http->sec_fetch_site},
+                  {"content-type", &http->content_type},
+                  {"accept", &http->accept},
+                  {"accept-language", &http->accept_language}};
+    for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
+        if (ngx_http_privacy_joined(r->pool, &r->headers_in.headers, fields[i].name,
+                                    fields[i].value) != NGX_OK) {
+            return NGX_ERROR;
+        }
+    }
+    return NGX_OK;
+}
+
+static ngx_int_t http_fill(ngx_http_request_t *r, const ngx_http_privacy_ctx_t *ctx, prv_http *http)
 {
     ngx_memzero(http, sizeof(*http));
     http->method = ngx_http_privacy_view(&r->method_name);
@@ -23,13 +43,9 @@ static void http_fill(ngx_http_request_t *r, const ngx_http_privacy_ctx_t *ctx, 
 #if (NGX_HTTP_SSL)
     http->tls = r->connection->ssl != NULL;
 #endif
-    http->origin = ngx_http_privacy_field(r, "origin");
-    http->sec_fetch_site = ngx_http_privacy_field(r, "sec-fetch-site");
-    http->content_type = ngx_http_privacy_field(r, "content-type");
-    http->accept = ngx_http_privacy_field(r, "accept");
-    http->accept_language = ngx_http_privacy_field(r, "accept-language");
     http->addr = ngx_http_privacy_view(&r->connection->addr_text);
     http->region = ctx->d.region;
+    return http_fields(r, http);
 }
 
 static ngx_int_t send_response(ngx_http_request_t *r, const prv_response *response)
@@ -148,10 +164,9 @@ static ngx_int_t start(ngx_http_request_t *r, ngx_uint_t too_large)
     endpoint_t *ep = ngx_pcalloc(r->pool, sizeof(*ep));
     prv_http http;
 
-    if (ctx == NULL || ep == NULL) {
+    if (ctx == NULL || ep == NULL || http_fill(r, ctx, &http) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
-    http_fill(r, ctx, &http);
     http.body_too_large = too_large;
     if (!too_large && body_read(r, &http) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
@@ -204,10 +219,9 @@ ngx_int_t ngx_http_privacy_well_known_handler(ngx_http_request_t *r)
     prv_http http;
     ngx_http_privacy_ctx_t *ctx = ngx_http_privacy_decide(r);
 
-    if (ctx == NULL) {
+    if (ctx == NULL || http_fill(r, ctx, &http) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
-    http_fill(r, ctx, &http);
     ngx_memzero(&response, sizeof(response));
     prv_well_known(&ctx->st->rq, &ctx->lcf->rules, &http, &response);
     return send_response(r, &response);

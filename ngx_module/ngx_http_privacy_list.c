@@ -23,6 +23,36 @@ ngx_table_elt_t *ngx_http_privacy_walk_next(ngx_http_privacy_walk_t *walk)
     return (ngx_table_elt_t *)walk->part->elts + walk->i++;
 }
 
+ngx_int_t ngx_http_privacy_joined(ngx_pool_t *pool, const ngx_list_t *list, const char *name,
+                                  prv_str *value)
+{
+    ngx_http_privacy_walk_t walk;
+    const ngx_table_elt_t *h;
+    size_t n = ngx_strlen(name);
+
+    *value = PRV_NONE;
+    ngx_http_privacy_walk_init(&walk, list);
+    while ((h = ngx_http_privacy_walk_next(&walk)) != NULL) {
+        if (h->hash == 0 || h->key.len != n ||
+            ngx_strncasecmp(h->key.data, (u_char *)(uintptr_t)name, n) != 0) {
+            continue;
+        }
+        if (value->p == NULL) {
+            *value = ngx_http_privacy_view(&h->value);
+            continue;
+        }
+        u_char *data = ngx_pnalloc(pool, value->n + 2 + h->value.len);
+        if (data == NULL) {
+            return NGX_ERROR;
+        }
+        u_char *p = ngx_cpymem(data, value->p, value->n);
+        p = ngx_cpymem(p, ", ", 2);
+        p = ngx_cpymem(p, h->value.data, h->value.len);
+        *value = (prv_str){(const char *)data, (size_t)(p - data)};
+    }
+    return NGX_OK;
+}
+
 /* Appends a part; the first one stands in the list itself. No part is ever empty: nginx's own loops
  * over lists look at the first element of a next part without asking. */
 static ngx_int_t part_append(ngx_pool_t *pool, ngx_list_t *list, ngx_table_elt_t *elts,

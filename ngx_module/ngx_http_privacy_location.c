@@ -20,6 +20,63 @@ void *ngx_http_privacy_create_loc_conf(ngx_conf_t *cf)
     return lcf;
 }
 
+/* `$http_x_region` reads X-Region. `at` to `end` is what stands behind `http_`. */
+static ngx_int_t region_field(ngx_conf_t *cf, ngx_http_privacy_loc_conf_t *lcf, const u_char *at,
+                              const u_char *end)
+{
+    size_t n = (size_t)(end - at);
+    u_char *name = ngx_pnalloc(cf->pool, n);
+    ngx_uint_t first = 1;
+
+    if (lcf->region_fields == NULL) {
+        lcf->region_fields = ngx_array_create(cf->pool, 1, sizeof(prv_str));
+    }
+    prv_str *field = lcf->region_fields ? ngx_array_push(lcf->region_fields) : NULL;
+    if (name == NULL || field == NULL) {
+        return NGX_ERROR;
+    }
+    for (size_t i = 0; i < n; i++) {
+        u_char c = at[i] == '_' ? '-' : first ? ngx_toupper(at[i]) : ngx_tolower(at[i]);
+        first = c == '-';
+        name[i] = c;
+    }
+    *field = (prv_str){(const char *)name, n};
+    return NGX_OK;
+}
+
+static ngx_uint_t in_name(u_char c)
+{
+    return (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z') || c == '_';
+}
+
+char *ngx_http_privacy_set_region(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_privacy_loc_conf_t *lcf = conf;
+    const ngx_str_t *value = cf->args->elts;
+    const u_char *p = value[1].data, *end = p + value[1].len;
+    char *rv = ngx_http_set_complex_value_slot(cf, cmd, conf);
+
+    if (rv != NGX_CONF_OK) {
+        return rv;
+    }
+    while (p < end) {
+        if (*p++ != '$') {
+            continue;
+        }
+        p += p < end && *p == '{';
+        const u_char *from = p;
+        while (p < end && in_name(*p)) {
+            p++;
+        }
+        if (p - from > 5 &&
+            ngx_strncasecmp((u_char *)(uintptr_t)from, (u_char *)(uintptr_t) "http_", 5) == 0 &&
+            region_field(cf, lcf, from + 5, p) != NGX_OK) {
+            return NGX_CONF_ERROR;
+        }
+    }
+    return NGX_CONF_OK;
+}
+
 char *ngx_http_privacy_set_require(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_http_privacy_loc_conf_t *lcf = conf;
@@ -111,6 +168,9 @@ static void merge_values(const ngx_http_privacy_loc_conf_t *prev, ngx_http_priva
     ngx_conf_merge_uint_value(lcf->mode, prev->mode, PRV_MODE_OFF);
     ngx_conf_merge_uint_value(lcf->store_failure, prev->store_failure, 0);
     ngx_conf_merge_value(lcf->forward, prev->forward, 1);
+    if (lcf->region == NGX_CONF_UNSET_PTR) {
+        lcf->region_fields = prev->region_fields;
+    }
     ngx_conf_merge_ptr_value(lcf->region, prev->region, NULL);
     if (lcf->require == NULL) {
         lcf->require = prev->require;

@@ -88,21 +88,20 @@ static void hear_age(ngx_http_request_t *r, ngx_http_privacy_state_t *st, prv_st
 
 void ngx_http_privacy_hear_upstream(ngx_http_request_t *r, ngx_http_privacy_state_t *st)
 {
-    ngx_http_privacy_walk_t walk;
-    const ngx_table_elt_t *h;
+    prv_str said;
 
     /* What a vendor says about a visitor counts for nothing. */
     if (r->upstream == NULL || r->upstream == st->heard || r != r->main || from_cache(r) ||
         st->withholding) {
         return;
     }
-    ngx_http_privacy_walk_init(&walk, &r->upstream->headers_in.headers);
-    while ((h = ngx_http_privacy_walk_next(&walk)) != NULL) {
-        if (is_name(h, "Privacy-Subject-Age")) {
-            st->heard = r->upstream;
-            hear_age(r, st, ngx_http_privacy_view(&h->value));
-            return;
-        }
+    if (ngx_http_privacy_joined(r->pool, &r->upstream->headers_in.headers, "Privacy-Subject-Age",
+                                &said) != NGX_OK) {
+        said = PRV_STR("under"); /* no memory for several lines: the least of what they can say */
+    }
+    if (said.p) {
+        st->heard = r->upstream;
+        hear_age(r, st, said);
     }
 }
 
@@ -195,30 +194,56 @@ static ngx_int_t append_token(ngx_pool_t *pool, ngx_str_t *list, prv_str token)
     return NGX_OK;
 }
 
-static ngx_int_t merge_vary(ngx_http_request_t *r, unsigned bits)
+static ngx_uint_t vary_has(ngx_http_request_t *r, prv_str token)
 {
     ngx_http_privacy_walk_t walk;
-    ngx_table_elt_t *h, *vary = NULL;
-    prv_str all = prv_vary_value(bits);
+    const ngx_table_elt_t *h;
 
-    if (all.n == 0) {
+    ngx_http_privacy_walk_init(&walk, &r->headers_out.headers);
+    while ((h = ngx_http_privacy_walk_next(&walk)) != NULL) {
+        if (is_name(h, "Vary") &&
+            (has_token(&h->value, token) || has_token(&h->value, PRV_STR("*")))) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+static ngx_int_t add_vary(ngx_http_request_t *r, prv_str token)
+{
+    ngx_http_privacy_walk_t walk;
+    ngx_table_elt_t *h;
+
+    if (token.n == 0 || vary_has(r, token)) {
         return NGX_OK;
     }
     ngx_http_privacy_walk_init(&walk, &r->headers_out.headers);
-    while (vary == NULL && (h = ngx_http_privacy_walk_next(&walk)) != NULL) {
-        vary = is_name(h, "Vary") ? h : NULL;
+    while ((h = ngx_http_privacy_walk_next(&walk)) != NULL) {
+        if (is_name(h, "Vary")) {
+            return append_token(r->pool, &h->value, token);
+        }
     }
-    if (vary == NULL) {
-        return push(r, PRV_STR("Vary"), all);
+    return push(r, PRV_STR("Vary"), token);
+}
+
+static ngx_int_t merge_vary(ngx_http_request_t *r, const ngx_http_privacy_state_t *st,
+                            unsigned bits)
+{
+    for (unsigned bit = 1; bit <= bits; bit <<= 1) {
+        if (add_vary(r, prv_vary_value(bits & bit)) != NGX_OK) {
+            return NGX_ERROR;
+        }
     }
-    if (has_token(&vary->value, PRV_STR("*"))) {
+    if (bits == 0 || st->regions == NULL) {
         return NGX_OK;
     }
-    for (unsigned bit = 1; bit <= bits; bit <<= 1) {
-        prv_str token = prv_vary_value(bits & bit);
-        if (token.n && !has_token(&vary->value, token) &&
-            append_token(r->pool, &vary->value, token) != NGX_OK) {
-            return NGX_ERROR;
+    ngx_array_t *const *noted = st->regions->elts;
+    for (ngx_uint_t i = 0; i < st->regions->nelts; i++) {
+        const prv_str *fields = noted[i]->elts;
+        for (ngx_uint_t k = 0; k < noted[i]->nelts; k++) {
+            if (add_vary(r, fields[k]) != NGX_OK) {
+                return NGX_ERROR;
+            }
         }
     }
     return NGX_OK;
@@ -279,14 +304,18 @@ static ngx_int_t edit_answer(ngx_http_request_t *r, ngx_http_privacy_ctx_t *ctx)
     ngx_http_privacy_state_t *st = ctx->st;
     ngx_uint_t own = 0;
 
-    unsigned vary = st->vary | edit_set_cookies(r, ctx);
+    unsigned vary = edit_set_cookies(r, ctx);
+    if (ngx_http_privacy_depends(ctx, vary) != NGX_OK) {
+        return NGX_ERROR;
+    }
+    vary |= st->vary;
     if (r->upstream || r->content_handler) {
         vary |= st->edit_vary;
         if (st->forwarded) {
             vary |= prv_vary(st->rq.site->policy, UINT32_MAX);
         }
     }
-    if (merge_vary(r, vary) != NGX_OK || own_fields(r, ctx) != NGX_OK ||
+    if (merge_vary(r, st, vary) != NGX_OK || own_fields(r, ctx) != NGX_OK ||
         own_cookies(r, ctx, &own) != NGX_OK) {
         return NGX_ERROR;
     }

@@ -32,21 +32,6 @@ void ngx_http_privacy_clock(ngx_http_privacy_state_t *st)
     st->env.now_ms = (int64_t)tp->sec * 1000 + (int64_t)tp->msec;
 }
 
-prv_str ngx_http_privacy_field(ngx_http_request_t *r, const char *name)
-{
-    ngx_http_privacy_walk_t walk;
-    const ngx_table_elt_t *h;
-    size_t n = ngx_strlen(name);
-
-    ngx_http_privacy_walk_init(&walk, &r->headers_in.headers);
-    while ((h = ngx_http_privacy_walk_next(&walk)) != NULL) {
-        if (h->key.len == n && ngx_strncmp(h->lowcase_key, name, n) == 0) {
-            return ngx_http_privacy_view(&h->value);
-        }
-    }
-    return PRV_NONE;
-}
-
 static ngx_http_privacy_ctx_t *ctx_get(ngx_http_request_t *r)
 {
     return ngx_http_get_module_ctx(r, ngx_http_privacy_module);
@@ -240,4 +225,32 @@ ngx_http_privacy_ctx_t *ngx_http_privacy_decide(ngx_http_request_t *r)
     ctx->lcf = lcf;
     ctx->generation = st->generation;
     return ctx;
+}
+
+ngx_int_t ngx_http_privacy_depends(ngx_http_privacy_ctx_t *ctx, unsigned bits)
+{
+    ngx_http_privacy_state_t *st = ctx->st;
+    ngx_array_t *fields = ctx->lcf->region_fields;
+
+    if (bits == 0 || fields == NULL) {
+        return NGX_OK;
+    }
+    if (st->regions == NULL) {
+        st->regions = ngx_array_create(st->request->pool, 1, sizeof(ngx_array_t *));
+        if (st->regions == NULL) {
+            return NGX_ERROR;
+        }
+    }
+    ngx_array_t **noted = st->regions->elts;
+    for (ngx_uint_t i = 0; i < st->regions->nelts; i++) {
+        if (noted[i] == fields) {
+            return NGX_OK;
+        }
+    }
+    noted = ngx_array_push(st->regions);
+    if (noted == NULL) {
+        return NGX_ERROR;
+    }
+    *noted = fields;
+    return NGX_OK;
 }

@@ -77,7 +77,7 @@ def test_a_refusal_sets_no_cookie_and_is_not_stored(serve):
 
 def test_a_gated_page_varies_with_what_mattered(serve):
     who = granted(serve(site()))
-    assert who.get("/stats/page.html").vary() == {"cookie", "sec-gpc", "dnt"}
+    assert who.get("/stats/page.html").vary() == {"cookie", "sec-gpc", "dnt", "x-region"}
     assert who.get("/").vary() == set()
 
 
