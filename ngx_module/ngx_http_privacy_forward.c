@@ -12,23 +12,48 @@ static const struct {
     const char *name;
     treat_t treat;
 } vendor_fields[] = {
-    {"authorization", WITHHOLD},       {"proxy-authorization", WITHHOLD},
-    {"x-forwarded-for", CUT},          {"x-real-ip", CUT},
-    {"forwarded", WITHHOLD},           {"forwarded-for", WITHHOLD},
-    {"x-forwarded", WITHHOLD},         {"x-client-ip", WITHHOLD},
-    {"x-cluster-client-ip", WITHHOLD}, {"x-original-forwarded-for", WITHHOLD},
-    {"x-originating-ip", WITHHOLD},    {"x-remote-ip", WITHHOLD},
-    {"x-remote-addr", WITHHOLD},       {"client-ip", WITHHOLD},
-    {"true-client-ip", WITHHOLD},      {"cf-connecting-ip", WITHHOLD},
-    {"cf-connecting-ipv6", WITHHOLD},  {"fastly-client-ip", WITHHOLD},
+    {"authorization", WITHHOLD},
+    {"proxy-authorization", WITHHOLD},
+    {"x-forwarded-for", CUT},
+    {"x-real-ip", CUT},
+    {"forwarded", WITHHOLD},
+    {"forwarded-for", WITHHOLD},
+    {"x-forwarded", WITHHOLD},
+    {"x-client-ip", WITHHOLD},
+    {"x-cluster-client-ip", WITHHOLD},
+    {"x-original-forwarded-for", WITHHOLD},
+    {"x-originating-ip", WITHHOLD},
+    {"x-remote-ip", WITHHOLD},
+    {"x-remote-addr", WITHHOLD},
+    {"x-proxyuser-ip", WITHHOLD},
+    {"client-ip", WITHHOLD},
+    {"true-client-ip", WITHHOLD},
+    {"cf-connecting-ip", WITHHOLD},
+    {"cf-connecting-ipv6", WITHHOLD},
+    {"fastly-client-ip", WITHHOLD},
+    {"fly-client-ip", WITHHOLD},
+    {"x-azure-clientip", WITHHOLD},
+    {"x-azure-socketip", WITHHOLD},
+    {"x-envoy-external-address", WITHHOLD},
 };
 #define N_VENDOR_FIELDS (sizeof(vendor_fields) / sizeof(vendor_fields[0]))
+
+/* Applications that read their fields as environment variables take `_` for `-`. */
+static ngx_uint_t same_name(const u_char *sent, const char *name, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if ((sent[i] == '_' ? '-' : sent[i]) != (u_char)name[i]) {
+            return 0;
+        }
+    }
+    return 1;
+}
 
 static int vendor_field(const ngx_table_elt_t *h)
 {
     for (size_t i = 0; i < N_VENDOR_FIELDS; i++) {
         size_t n = ngx_strlen(vendor_fields[i].name);
-        if (h->key.len == n && ngx_strncmp(h->lowcase_key, vendor_fields[i].name, n) == 0) {
+        if (h->key.len == n && same_name(h->lowcase_key, vendor_fields[i].name, n)) {
             return (int)i;
         }
     }
@@ -213,27 +238,21 @@ static ngx_int_t edit(ngx_http_request_t *r, ngx_http_privacy_ctx_t *ctx)
     prv_str consent = PRV_NONE, age = PRV_NONE;
     prv_str *values = NULL;
     ngx_uint_t vendor = rules->vendor >= 0;
-    unsigned vary = 0;
 
     if (st->n_lines && prv_cookies_need_edit(&st->rq, rules, &ctx->d)) {
         values = ngx_pcalloc(r->pool, st->n_lines * sizeof(prv_str));
         if (values == NULL) {
             return NGX_ERROR;
         }
-        if (prv_edit_cookies(&st->rq, rules, &ctx->d, values, &vary) != PRV_OK) {
+        if (prv_edit_cookies(&st->rq, rules, &ctx->d, values, &st->edit_vary) != PRV_OK) {
             ngx_memzero(values, st->n_lines * sizeof(prv_str));
         }
-        st->edit_vary |= vary;
     }
     /* Files have no use for them. */
     if (rules->forward && !vendor && r->content_handler) {
         consent = prv_header_consent(&st->rq, &ctx->d);
         age = prv_header_age(&st->rq, &ctx->d);
         st->forwarded = 1;
-        vary |= prv_vary(st->rq.site->policy, UINT32_MAX);
-    }
-    if (ngx_http_privacy_depends(ctx, vary) != NGX_OK) {
-        return NGX_ERROR;
     }
     if (values == NULL && !consent.n && !age.n && !vendor && !st->edited) {
         return NGX_OK;

@@ -4,28 +4,12 @@
  */
 #include "ngx_http_privacy.h"
 
-/* The pages that a gate sends visitors to: /privacy/ itself and what stands directly in it. No
- * further, because servers behind us may read `..;` or a backslash in their own way. */
-static ngx_uint_t at_home(ngx_http_request_t *r)
-{
-    prv_str home = ngx_http_privacy_srv(r)->home;
-    if (r->uri.len < home.n || ngx_memcmp(r->uri.data, home.p, home.n) != 0) {
-        return 0;
-    }
-    for (size_t i = home.n; i < r->uri.len; i++) {
-        u_char c = r->uri.data[i];
-        if (c == '/' || c == ';' || c == '\\' || c == '.') {
-            return 0;
-        }
-    }
-    return 1;
-}
-
+/* No path is waived, whatever location answers it: only locations that serve our endpoints are. */
 static ngx_uint_t gated(ngx_http_request_t *r)
 {
     const prv_rules *rules = &ngx_http_privacy_loc(r)->rules;
     return rules->mode == PRV_MODE_ON && !rules->exempt &&
-           (rules->require || rules->min_age || rules->vendor >= 0) && !at_home(r);
+           (rules->require || rules->min_age || rules->vendor >= 0);
 }
 
 /* `if` and `limit_except` make nameless locations that share the name of the one around them. */
@@ -83,16 +67,17 @@ static ngx_int_t refuse(ngx_http_request_t *r, ngx_http_privacy_ctx_t *ctx)
     return NGX_DONE;
 }
 
-/* NGX_DECLINED is the only pass. */
+/* NGX_DECLINED is the only pass. A subrequest cannot wait for the store: where its main request has
+ * not either, because it was answered before PREACCESS, the cookie alone opens nothing. */
 static ngx_int_t gate(ngx_http_request_t *r)
 {
     ngx_http_privacy_ctx_t *ctx = ngx_http_privacy_decide(r);
-    if (ctx == NULL || ngx_http_privacy_depends(ctx, ctx->d.vary) != NGX_OK) {
+    if (ctx == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
     ctx->st->vary |= ctx->d.vary;
     if (ctx->d.verdict == PRV_PASS) {
-        return NGX_DECLINED;
+        return ctx->st->rq.pending ? NGX_HTTP_FORBIDDEN : NGX_DECLINED;
     }
     if (ctx->st->waiving && ctx->st->waived == location_name(r)) {
         return NGX_DECLINED;
@@ -131,12 +116,21 @@ ngx_int_t ngx_http_privacy_rewrite_handler(ngx_http_request_t *r)
     }
 }
 
+/* Also where privacy is off: what a page includes may be gated, and does not wait for the store. */
+static ngx_uint_t state_wanted(ngx_http_request_t *r)
+{
+    if (ngx_http_privacy_loc(r)->rules.mode != PRV_MODE_OFF) {
+        return 1;
+    }
+    return r == r->main && ngx_http_privacy_srv(r)->strongest == PRV_MODE_ON &&
+           ngx_http_privacy_main(r)->store_conf != NULL;
+}
+
 ngx_int_t ngx_http_privacy_preaccess_handler(ngx_http_request_t *r)
 {
-    const ngx_http_privacy_loc_conf_t *lcf = ngx_http_privacy_loc(r);
     ngx_http_privacy_state_t *st;
 
-    if (lcf->rules.mode == PRV_MODE_OFF) {
+    if (!state_wanted(r)) {
         return NGX_DECLINED;
     }
     st = ngx_http_privacy_state_get(r);
