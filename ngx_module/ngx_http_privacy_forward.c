@@ -238,21 +238,27 @@ static ngx_int_t edit(ngx_http_request_t *r, ngx_http_privacy_ctx_t *ctx)
     prv_str consent = PRV_NONE, age = PRV_NONE;
     prv_str *values = NULL;
     ngx_uint_t vendor = rules->vendor >= 0;
+    unsigned vary = 0;
 
     if (st->n_lines && prv_cookies_need_edit(&st->rq, rules, &ctx->d)) {
         values = ngx_pcalloc(r->pool, st->n_lines * sizeof(prv_str));
         if (values == NULL) {
             return NGX_ERROR;
         }
-        if (prv_edit_cookies(&st->rq, rules, &ctx->d, values, &st->edit_vary) != PRV_OK) {
+        if (prv_edit_cookies(&st->rq, rules, &ctx->d, values, &vary) != PRV_OK) {
             ngx_memzero(values, st->n_lines * sizeof(prv_str));
         }
+        st->edit_vary |= vary;
     }
     /* Files have no use for them. */
     if (rules->forward && !vendor && r->content_handler) {
         consent = prv_header_consent(&st->rq, &ctx->d);
         age = prv_header_age(&st->rq, &ctx->d);
         st->forwarded = 1;
+        vary |= prv_vary(st->rq.site->policy, UINT32_MAX);
+    }
+    if (ngx_http_privacy_depends(ctx, vary) != NGX_OK) {
+        return NGX_ERROR;
     }
     if (values == NULL && !consent.n && !age.n && !vendor && !st->edited) {
         return NGX_OK;

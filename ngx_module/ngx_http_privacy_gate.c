@@ -72,7 +72,7 @@ static ngx_int_t refuse(ngx_http_request_t *r, ngx_http_privacy_ctx_t *ctx)
 static ngx_int_t gate(ngx_http_request_t *r)
 {
     ngx_http_privacy_ctx_t *ctx = ngx_http_privacy_decide(r);
-    if (ctx == NULL) {
+    if (ctx == NULL || ngx_http_privacy_depends(ctx, ctx->d.vary) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
     ctx->st->vary |= ctx->d.vary;
