@@ -414,7 +414,9 @@ typedef struct prv_cookie_iter {
     prv_str rest;
     bool comma_joined;
     bool after_comma; /* the pair just given may also be part of the value before it: it must not raise consent */
-    bool comma_next;  /* private */
+    bool comma_next;  /* private, as what follows: the end of the `;`-piece and its last `=`, found once a piece */
+    const char *piece_end;
+    const char *last_equals;
 } prv_cookie_iter;
 void prv_cookie_iter_init(prv_cookie_iter *it, prv_str field, bool comma_joined);
 /* false at the end. name is trimmed and may be empty (a pair without `=`: then value holds all). pair is the

@@ -92,6 +92,8 @@ prv_str prv_page_age(const prv_page *page)
         prv_html_element(&h, "p", PRV_WORD_AGE_NONE);
     } else if (a.unknown) {
         question(&h);
+        if (!page->rq->has_token)
+            prv_html_element(&h, "p", PRV_WORD_KEPT);
     } else if (a.ok) {
         prv_html_element(&h, "p", PRV_WORD_AGE_OK);
         back(&h);

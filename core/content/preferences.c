@@ -376,6 +376,8 @@ prv_str prv_page_preferences(const prv_page *page)
     prv_html_begin(&v.h, page);
     prv_html_head(&v.h, PRV_WORD_TITLE);
     prv_html_element(&v.h, "p", PRV_WORD_INTRO);
+    if (!page->rq->has_token)
+        prv_html_element(&v.h, "p", PRV_WORD_KEPT);
     signals(&v);
     choices(&v);
     record(&v);

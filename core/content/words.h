@@ -102,6 +102,9 @@ PRV_WORD(NO_COOKIES, "no_cookies",
          "Your browser did not keep the cookie that remembers your answer. Allow cookies for this site, then try again.",
          "Votre navigateur n’a pas conservé le cookie qui retient votre réponse. Autorisez les cookies pour ce site, puis réessayez.",
          "Ihr Browser hat das Cookie nicht behalten, das sich Ihre Antwort merkt. Erlauben Sie Cookies für diese Website und versuchen Sie es noch einmal.")
+PRV_WORD(KEPT, "kept", "Your answer is kept in a cookie. If you are asked again, your browser does not keep it.",
+         "Votre réponse est conservée dans un cookie. Si la question revient, votre navigateur ne le conserve pas.",
+         "Ihre Antwort steht in einem Cookie. Werden Sie wieder gefragt, behält Ihr Browser es nicht.")
 PRV_WORD(CONFIRM_TITLE, "confirm_title", "Please confirm", "Merci de confirmer", "Bitte bestätigen")
 PRV_WORD(CONFIRM, "confirm",
          "Your browser did not say where this form came from. If you sent it yourself, confirm it within ten minutes.",

@@ -190,6 +190,24 @@ int ctl_consent_withdraw(ctl *c)
     return change(c, &ch);
 }
 
+/* Bounds that were not spoken of stay; a bound that contradicts what was said goes. Durable. */
+static prv_age age_said(prv_age known, const prv_age *said)
+{
+    if (said->under != 0) {
+        known.under = said->under;
+        known.ok = known.ok >= said->under ? 0 : known.ok;
+    }
+    if (said->ok != 0) {
+        known.ok = said->ok;
+        known.under = known.under <= said->ok ? 0 : known.under;
+    }
+    if (said->parental != 0) {
+        known.parental = said->parental;
+    }
+    known.at = 0;
+    return known;
+}
+
 int ctl_age(ctl *c)
 {
     prv_str id;
@@ -211,7 +229,7 @@ int ctl_age(ctl *c)
         return status;
     }
     const prv_age old = rq.state.age;
-    rq.state.age = said;
+    rq.state.age = age_said(old, &said);
     if (!prv_record_age(c->policy, c->keys, c->site.prefix, &rq.state, &old, &c->env, &op)) {
         return ctl_fail("no key that signs, or no memory");
     }

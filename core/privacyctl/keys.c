@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -150,8 +151,13 @@ static bool put(int fd, const char *p, size_t n)
 }
 
 /* Keeps the owner and group of the file that it replaces. */
-static bool replace(ctl *c, const char *path, const prv_str *lines, size_t n)
+static bool replace(ctl *c, const char *name, const prv_str *lines, size_t n)
 {
+    char path[PATH_MAX]; /* of the file itself, where the name is a link */
+    if (realpath(name, path) == NULL) {
+        ctl_fail("%s: %s", name, strerror(errno));
+        return false;
+    }
     char *temporary = c->env.alloc(c->env.ctx, strlen(path) + 16);
     if (temporary == NULL) {
         return false;

@@ -212,17 +212,16 @@ void ctl_site(ctl *c, bool store)
     c->site.prefix = ctl_str(c->prefix);
 }
 
-static int usage(void)
+static void usage(FILE *to)
 {
-    fputs("privacyctl: the operator's side of privacy-gate\n\n", stderr);
+    fputs("privacyctl: the operator's side of privacy-gate\n\n", to);
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
-        fprintf(stderr, "  privacyctl %s%s%s %s\n", commands[i].group, commands[i].name ? " " : "",
+        fprintf(to, "  privacyctl %s%s%s %s\n", commands[i].group, commands[i].name ? " " : "",
                 commands[i].name ? commands[i].name : "", commands[i].usage);
     }
     fputs("\nconsent and age need --policy F --keys F --store URL [--password-file F] [--prefix P];\n"
-          "get, list and count do without --keys. Exit status: 0 done, 1 failed, 2 wrong call.\n",
-          stderr);
-    return CTL_USAGE;
+          "get and list do with --store alone. Exit status: 0 done, 1 failed, 2 wrong call.\n",
+          to);
 }
 
 static bool push(ctl_list *list, const char *text)
@@ -299,9 +298,14 @@ int main(int argc, char **argv)
         printf("privacyctl %.*s\n", (int)v.n, v.p);
         return CTL_OK;
     }
+    if (argc == 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0)) {
+        usage(stdout);
+        return CTL_OK;
+    }
     const ctl_command *command = find(argc, argv, &next);
     if (command == NULL) {
-        return usage();
+        usage(stderr);
+        return CTL_USAGE;
     }
     ctl c = {.prefix = "privacy:"};
     c.env = (prv_env){&c, arena_alloc, prv_random, log_line, now_ms()};

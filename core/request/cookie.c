@@ -19,10 +19,11 @@ void prv_cookie_iter_init(prv_cookie_iter *it, prv_str field, bool comma_joined)
 
 /* Index of the first comma that may separate pairs: white space behind it, and a `=` later in the
  * piece. */
-static size_t comma_find(prv_str piece)
+static size_t comma_find(const prv_cookie_iter *it, prv_str piece)
 {
-    const char *equals = piece.n > 0 ? memrchr(piece.p, '=', piece.n) : NULL;
-    size_t last = equals == NULL ? 0 : (size_t)(equals - piece.p);
+    size_t last = it->last_equals == NULL || it->last_equals < piece.p
+                      ? 0
+                      : (size_t)(it->last_equals - piece.p);
 
     for (size_t i = 0; i + 1 < last; i++) {
         if (piece.p[i] == ',' && (piece.p[i + 1] == ' ' || piece.p[i + 1] == '\t')) {
@@ -35,11 +36,17 @@ static size_t comma_find(prv_str piece)
 /* Takes the next piece off, *comma tells which separator ended it. */
 static prv_str piece_take(prv_cookie_iter *it, bool *comma)
 {
-    size_t semicolon = prv_view_find(it->rest, ';');
+    /* Once a `;`-piece, not once a comma: else a field of commas costs the square of its length. */
+    if (it->piece_end == NULL || it->rest.p > it->piece_end) {
+        const size_t n = prv_view_find(it->rest, ';');
+        it->piece_end = it->rest.p + n;
+        it->last_equals = it->comma_joined && n > 0 ? memrchr(it->rest.p, '=', n) : NULL;
+    }
+    size_t semicolon = (size_t)(it->piece_end - it->rest.p);
     size_t end = semicolon;
 
     if (it->comma_joined) {
-        end = comma_find((prv_str){it->rest.p, semicolon});
+        end = comma_find(it, (prv_str){it->rest.p, semicolon});
     }
     prv_str piece = {it->rest.p, end};
     *comma = end < semicolon;
@@ -125,14 +132,18 @@ static bool seen_keep(const prv_cookie_walk *walk, const prv_cookie_seen *seen)
 
 /* A piece without `=` that a comma ended is, when the comma separates nothing, the start of a
  * longer name: `_x, s=1` is a cookie `_x, s` then, which a rule of the policy may know. */
-static prv_str joined_name(const prv_cookie_walk *walk, const prv_cookie_seen *seen)
+static prv_str joined_name(prv_cookie_walk *walk, const prv_cookie_seen *seen)
 {
-    prv_str all = {seen->pair.p, (size_t)(walk->it.rest.p + walk->it.rest.n - seen->pair.p)};
+    const char *end = walk->it.rest.p + walk->it.rest.n;
 
     if (!walk->it.comma_next || prv_view_find(seen->pair, '=') < seen->pair.n) {
         return PRV_NONE;
     }
-    return prv_view_trim((prv_str){all.p, prv_view_find(all, '=')});
+    if (walk->equals == NULL || walk->equals < seen->pair.p) {
+        prv_str all = {seen->pair.p, (size_t)(end - seen->pair.p)};
+        walk->equals = all.p + prv_view_find(all, '=');
+    }
+    return prv_view_trim((prv_str){seen->pair.p, (size_t)(walk->equals - seen->pair.p)});
 }
 
 bool prv_cookie_walk_next(prv_cookie_walk *walk, prv_cookie_seen *seen)

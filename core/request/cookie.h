@@ -30,6 +30,7 @@ typedef struct prv_cookie_walk {
     const prv_decision *d;
     prv_cookie_iter it;
     bool cut;
+    const char *equals; /* the next `=` from a nameless piece on; private */
 } prv_cookie_walk;
 
 void prv_cookie_walk_init(prv_cookie_walk *walk, const prv_request *rq, const prv_rules *rules,

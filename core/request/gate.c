@@ -186,15 +186,18 @@ static bool carries_own_cookie(const prv_request *rq)
     return false;
 }
 
-/* Somebody who comes from the age page and still has no cookie keeps none: asking again would never
- * end. */
-static bool keeps_no_cookie(const prv_request *rq, prv_str referer)
+/* Somebody who comes from the page that asks and still has no cookie keeps none: asking again would
+ * never end. */
+static bool keeps_no_cookie(const prv_request *rq, prv_str base, prv_str page, prv_str referer)
 {
-    prv_str path = referer_path(referer);
-    prv_str home = rq->site->home;
+    const prv_str path = path_bare(referer_path(referer));
+    const prv_str asks = path_bare(path_of(base));
 
-    return prv_view_starts(path, home) &&
-           prv_view_equal(prv_view_from(path, home.n), PRV_STR("age")) && !carries_own_cookie(rq);
+    if (page.n > 0) {
+        return prv_view_starts(path, base) && prv_view_equal(prv_view_from(path, base.n), page) &&
+               !carries_own_cookie(rq);
+    }
+    return prv_view_equal(path, asks) && !carries_own_cookie(rq);
 }
 
 void prv_out_encoded(prv_out *out, prv_str uri)
@@ -281,7 +284,7 @@ static bool answer_redirect(const prv_request *rq, const prv_answer *answer, con
     }
     if (prv_view_starts(to.base, rq->site->home)) {
         to.uri = prv_return_valid(uri) ? uri : PRV_NONE;
-        to.no_cookie = age && keeps_no_cookie(rq, referer);
+        to.no_cookie = keeps_no_cookie(rq, to.base, to.page, referer);
     }
     return redirect_make(rq->env, &to, out);
 }

@@ -118,7 +118,9 @@ void prv_state_last_seen(prv_state *out, const prv_state *token, const prv_state
         prv_state_lower(&merged, token, PRV_LATER_RECORD);
     } else {
         prv_state_lower(&merged, token, PRV_LATER_NONE);
-        merged.swept = token->swept;
+        /* What was refused by hand since then has not been swept. */
+        merged.swept = token->swept && merged.refused == token->refused &&
+                       merged.age.under == token->age.under;
     }
     *out = merged;
 }

@@ -2,6 +2,8 @@
  * `Privacy-Subject-Age: under[:N]|ok[:N]|parental:N`, with which the application says what it
  * learned (INTERFACE 5).
  *
+ * Several fields, or members of one, resolve to less, in any order.
+ *
  * Without a number the smallest threshold of the policy is meant, wherever the visitor is: the
  * lesser claim for `ok`, and for `under` the one that fails every threshold that a region asks for.
  */
@@ -106,24 +108,49 @@ static void state_advance(prv_request *rq)
         state->seq++;
 }
 
-bool prv_request_report_age(prv_request *rq, prv_str value, prv_str *set_cookie, prv_op *op)
+/* The next of several values off the list; false at the end. An empty list is one empty value. */
+static bool report_next(prv_str *rest, prv_str *one)
 {
+    if (rest->p == NULL)
+        return false;
+    const char *comma = rest->n > 0 ? memchr(rest->p, ',', rest->n) : NULL;
+    const size_t n = comma ? (size_t)(comma - rest->p) : rest->n;
+    *one = (prv_str){rest->p, n};
+    *rest = comma ? (prv_str){comma + 1, rest->n - n - 1} : PRV_NONE;
+    return true;
+}
+
+/* Beside a value that cannot be read only what lowers is believed. */
+static bool report_apply(prv_request *rq, prv_str list)
+{
+    const prv_policy *policy = rq->site->policy;
+    prv_str rest = list, one;
     said what;
     uint8_t years = 0;
-    *set_cookie = PRV_NONE;
-    if (!report_parse(rq->site->policy, value, &what, &years)) {
-        if (rq->env->log)
-            rq->env->log(rq->env->ctx, PRV_LOG_WARN,
-                         PRV_STR("Privacy-Subject-Age from the application is none of under[:N], "
-                                 "ok[:N], parental:N; ignored"));
-        return false;
+    bool readable = list.p != NULL, changed = false;
+    while (report_next(&rest, &one))
+        readable = report_parse(policy, one, &what, &years) && readable;
+    for (rest = list; report_next(&rest, &one);) {
+        if (report_parse(policy, one, &what, &years) && (readable || what == SAID_UNDER))
+            changed = age_apply(&rq->state.age, what, years) || changed;
     }
-    if (!age_apply(&rq->state.age, what, years))
+    if (!readable && rq->env->log)
+        rq->env->log(rq->env->ctx, PRV_LOG_WARN,
+                     PRV_STR("Privacy-Subject-Age from the application is none of under[:N], "
+                             "ok[:N], parental:N; ignored"));
+    return changed;
+}
+
+bool prv_request_report_age(prv_request *rq, prv_str value, prv_str *set_cookie, prv_op *op)
+{
+    const uint8_t under = rq->state.age.under;
+    *set_cookie = PRV_NONE;
+    if (!report_apply(rq, value))
         return false;
     const bool in_store = rq->site->store && rq->state.id_len == PRV_ID_LEN;
     if (!in_store || !rq->state.stored)
         state_advance(rq);
-    if (what == SAID_UNDER)
+    if (rq->state.age.under != under)
         rq->state.swept = false;
     prv_request_remember(rq);
     if (rq->site->keys)

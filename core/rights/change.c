@@ -217,7 +217,7 @@ static prv_change_step change_token(prv_change_run *run)
 
 /* ------------------------------------------------------------------ with the store */
 
-/* The stored seq as the write script compares it: 0 unless it is a decimal number. */
+/* The stored seq as the write script compares it: 0 unless it is a decimal number of 32 bits without leading zeros. */
 static uint32_t stored_seq(const prv_reply *reply)
 {
     for (size_t i = 0; i + 1 < reply->n; i += 2) {
@@ -226,6 +226,8 @@ static uint32_t stored_seq(const prv_reply *reply)
         if (name.n != 3 || memcmp(name.p, "seq", 3) != 0)
             continue;
         uint64_t seq = 0;
+        if (value.n == 0 || value.n > 10 || value.p[0] == '0')
+            return 0;
         for (size_t k = 0; k < value.n; k++) {
             if (value.p[k] < '0' || value.p[k] > '9' || seq > UINT32_MAX)
                 return 0;
@@ -367,6 +369,25 @@ static prv_change_step change_done(prv_change_run *run, const prv_reply *reply)
     return PRV_CHANGE_DONE;
 }
 
+/*
+ * A refusal that lives in the cookie alone needs nothing of the store. That the store is down is said all the same, so that 202 and
+ * "stored": false mean one thing for every visitor. The key holds no id and is never written.
+ */
+static prv_change_step change_probe(prv_change_run *run, prv_op *op)
+{
+    const prv_str nobody = PRV_STR("consent:{}");
+    const prv_str prefix = run->rq->site->prefix;
+    char *key = run->rq->env->alloc(run->rq->env->ctx, prefix.n + nobody.n);
+    if (key == NULL)
+        return change_token(run);
+    if (prefix.n > 0)
+        memcpy(key, prefix.p, prefix.n);
+    memcpy(key + prefix.n, nobody.p, nobody.n);
+    *op = (prv_op){.kind = PRV_OP_READ, .key = {key, prefix.n + nobody.n}};
+    run->probing = true;
+    return PRV_CHANGE_WRITE;
+}
+
 prv_change_step prv_change_begin(prv_change_run *run, prv_request *rq, const prv_change *change,
                                  prv_op *op)
 {
@@ -377,8 +398,10 @@ prv_change_step prv_change_begin(prv_change_run *run, prv_request *rq, const prv
         run->has_record_id = true;
         memcpy(run->record_id, rq->state.id, PRV_ID_LEN);
     }
-    if (!rq->site->store || (!run->has_record_id && !change_needs_id(change)))
+    if (!rq->site->store)
         return change_token(run);
+    if (!run->has_record_id && !change_needs_id(change))
+        return change_lowers(change) ? change_probe(run, op) : change_token(run);
     if (rq->degraded || !prv_id_make(rq->env, run->id))
         return change_local(run);
     return run->has_record_id ? change_read(run, op) : change_write(run, 0, op);
@@ -386,6 +409,11 @@ prv_change_step prv_change_begin(prv_change_run *run, prv_request *rq, const prv
 
 prv_change_step prv_change_feed(prv_change_run *run, const prv_reply *reply, prv_op *op)
 {
+    if (run->probing) { /* all of it holds by the cookie either way */
+        const prv_change_step done = change_token(run);
+        return done == PRV_CHANGE_DONE && reply->status == PRV_REPLY_UNAVAILABLE ? PRV_CHANGE_LOCAL
+                                                                                : done;
+    }
     if (reply->status == PRV_REPLY_UNAVAILABLE)
         return change_local(run);
     if (run->reading || reply->status == PRV_REPLY_CONFLICT) {

@@ -36,6 +36,7 @@ typedef struct prv_change_run {
     bool partly; /* LOCAL: what would have raised was left out */
     /* private to change.c */
     bool reading; /* the op under way is the read */
+    bool probing;           /* the op under way only asks whether the store is there */
     bool has_record_id;
     char record_id[PRV_ID_LEN];
     uint32_t attempted; /* seq of a write whose outcome may be unknown */

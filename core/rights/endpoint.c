@@ -19,9 +19,20 @@ static prv_str query(const prv_endpoint *ep, prv_str name)
     return prv_form_find(ep->rq->env, ep->http.query, name);
 }
 
+/* A gate saw that the answer given here did not come back. */
+static bool keeps_no_cookie(const prv_endpoint *ep)
+{
+    return !ep->rq->has_token && prv_view_equal(query(ep, PRV_STR("cookies")), PRV_STR("none"));
+}
+
 static void get_preferences(prv_endpoint *ep, prv_response *response)
 {
-    const prv_page page = prv_endpoint_page(ep);
+    prv_page page = prv_endpoint_page(ep);
+    if (keeps_no_cookie(ep)) {
+        const prv_policy *policy = ep->rq->site->policy;
+        page.notice = prv_words_get(
+            policy, prv_words_language(policy, ep->http.accept_language), PRV_WORD_NO_COOKIES);
+    }
     prv_respond_page(response, 200, prv_page_preferences(&page));
 }
 
@@ -35,7 +46,7 @@ static void get_age(prv_endpoint *ep, prv_response *response)
 {
     const prv_policy *policy = ep->rq->site->policy;
     const prv_page page = prv_endpoint_page(ep);
-    if (!ep->rq->has_token && prv_view_equal(query(ep, PRV_STR("cookies")), PRV_STR("none"))) {
+    if (keeps_no_cookie(ep)) {
         const prv_str language = prv_words_language(policy, ep->http.accept_language);
         prv_respond_page(
             response, 200,

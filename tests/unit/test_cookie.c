@@ -2,6 +2,8 @@
 #include "request_fixture.h"
 
 #include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
 
 static fixture fix;
 
@@ -196,12 +198,43 @@ static int teardown(void **state)
     return 0;
 }
 
+/* A field of commas costs steps by its length, not by the square of it: CPU time, with a margin of a hundred. */
+static double seconds_for(size_t n)
+{
+    char *text = malloc(2 * n + 4);
+    prv_cookie_iter it;
+    prv_str name, value, pair;
+    struct timespec from, to;
+    size_t pieces = 0;
+
+    assert_non_null(text);
+    for (size_t i = 0; i < n; i++)
+        memcpy(text + 2 * i, i % 2 ? "a\t" : ",\t", 2);
+    memcpy(text + 2 * n, "z=1", 3);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &from);
+    prv_cookie_iter_init(&it, (prv_str){text, 2 * n + 3}, true);
+    while (prv_cookie_next(&it, &name, &value, &pair))
+        pieces++;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &to);
+    assert_in_range(pieces, n / 2, n + 1);
+    free(text);
+    return (double)(to.tv_sec - from.tv_sec) + (double)(to.tv_nsec - from.tv_nsec) / 1e9;
+}
+
+static void test_a_field_of_commas_is_linear(void **state)
+{
+    (void)state;
+    (void)seconds_for(1000);
+    assert_true(seconds_for(400000) < 2.0); /* a square: minutes */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_vectors),
         cmocka_unit_test(test_iterator),
         cmocka_unit_test(test_no_memory_is_no_cookie),
+        cmocka_unit_test(test_a_field_of_commas_is_linear),
     };
 
     return cmocka_run_group_tests_name("cookie", tests, setup, teardown);

@@ -138,7 +138,7 @@ static void test_report_malformed(void **state)
 {
     static const char *const bad[] = {
         "",         "child",     "under:",   "under:0",        "under:121", "under:13x", "ok:+1",
-        "parental", "parental:", "under 13", "under:13,ok:16", "UNDER",     "undera"};
+        "parental", "parental:", "under 13", "UNDER",     "undera"};
     (void)state;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         prv_request rq = visit_begun(PRV_STR("a=1"));
@@ -149,6 +149,23 @@ static void test_report_malformed(void **state)
         assert_null(cookie.p);
         assert_int_equal(visit_fix.logged, 1);
         assert_int_equal(rq.state.age.under + rq.state.age.ok + rq.state.age.parental, 0);
+    }
+}
+
+/* Several fields of one answer: the lesser counts, whatever their order. */
+static void test_report_of_several(void **state)
+{
+    static const char *const said[] = {"under:13,ok:16", "ok:16, under:13", "under:16,under:13",
+                                       "child,under:13"};
+    (void)state;
+    for (size_t i = 0; i < sizeof said / sizeof *said; i++) {
+        prv_request rq = visit_begun(PRV_STR("a=1"));
+        prv_str cookie;
+        prv_op op;
+        (void)report(&rq, said[i], &cookie, &op);
+        assert_non_null(cookie.p);
+        assert_int_equal(rq.state.age.under, 13);
+        assert_int_equal(rq.state.age.ok, 0);
     }
 }
 
@@ -301,6 +318,7 @@ int main(void)
         PLAIN(test_sweep_after_an_age),
         PLAIN(test_no_sweep),
         PLAIN(test_report_malformed),
+        PLAIN(test_report_of_several),
         PLAIN(test_report_on_a_first_visit),
         PLAIN(test_report_bounds),
         PLAIN(test_report_outlives_an_older_cookie),
