@@ -30,6 +30,45 @@ static int find_spoofed(void *names, const char *name, const char *value)
     return 1;
 }
 
+/* mod_proxy drops the fields that Connection names: a client must not name those of which only we
+ * or the decision say whether they go upstream. */
+static bool is_ours(const char *token)
+{
+    return prv_is_privacy_field(prv_str_of(token)) || ap_cstr_casecmp(token, "cookie") == 0;
+}
+
+static int read_connection(void *fields, const char *name, const char *value)
+{
+    (void)name;
+    APR_ARRAY_PUSH((apr_array_header_t *)fields, const char *) = value;
+    return 1;
+}
+
+static void clean_connection(request_rec *r)
+{
+    apr_array_header_t *fields = apr_array_make(r->pool, 1, sizeof(const char *));
+    const char *kept = NULL;
+    bool dropped = false;
+    apr_table_do(read_connection, fields, r->headers_in, "Connection", NULL);
+    for (int i = 0; i < fields->nelts; i++) {
+        const char *p = APR_ARRAY_IDX(fields, i, const char *);
+        while (*p) {
+            const char *token = ap_get_token(r->pool, &p, 0); /* as mod_proxy reads it */
+            p += *p == ',' || *p == ';';
+            if (is_ours(token)) {
+                dropped = true;
+            } else if (*token) {
+                kept = kept ? apr_pstrcat(r->pool, kept, ", ", token, NULL) : token;
+            }
+        }
+    }
+    if (dropped && kept) {
+        apr_table_setn(r->headers_in, "Connection", kept);
+    } else if (dropped) {
+        apr_table_unset(r->headers_in, "Connection");
+    }
+}
+
 int prv_post_read_first(request_rec *r)
 {
     if (server_is_off(r) || r->main || r->prev) {
@@ -40,6 +79,7 @@ int prv_post_read_first(request_rec *r)
     for (int i = 0; i < names->nelts; i++) {
         apr_table_unset(r->headers_in, APR_ARRAY_IDX(names, i, const char *));
     }
+    clean_connection(r);
     return DECLINED;
 }
 
@@ -78,21 +118,19 @@ int prv_map_to_storage(request_rec *r)
 /* ------------------------------------------------------------------ refusing */
 
 /* The document that an operator shows for our own refusal must be served even where the gate is
- * inherited. */
+ * inherited: that document alone, not what it includes or redirects to. */
 static bool after_refusal(const prv_root *root, const request_rec *r)
 {
-    if (!root->refused) {
-        return false;
-    }
+    return root->refused && !r->main && r->prev == root->refused &&
+           root->refused->status == root->refused_status;
+}
+
+static request_rec *main_of(request_rec *r)
+{
     while (r->main) {
         r = r->main;
     }
-    for (r = r->prev; r; r = r->prev) {
-        if (r == root->refused && r->status == root->refused_status) {
-            return true;
-        }
-    }
-    return false;
+    return r;
 }
 
 static int refuse(prv_view *view, request_rec *r)
@@ -101,12 +139,11 @@ static int refuse(prv_view *view, request_rec *r)
     prv_gate_answer answer;
     prv_gate_respond(&root->rq, &view->rules, &view->d, prv_uri_of(root->r),
                      prv_str_of(apr_table_get(root->r->headers_in, "Referer")), &answer);
-    root->refused = r;
-    while (root->refused->main) {
-        root->refused = root->refused->main;
+    if (!after_refusal(root, main_of(r))) { /* else a part of the document for the first one */
+        root->refused = main_of(r);
+        root->refused_status = answer.status;
+        root->refused_body = answer.body.n > 0 ? prv_text(root->r, answer.body) : NULL;
     }
-    root->refused_status = answer.status;
-    root->refused_body = answer.body.n > 0 ? prv_text(root->r, answer.body) : NULL;
     if (answer.location.n > 0) {
         apr_table_setn(r->headers_out, "Location", prv_text(r, answer.location));
     }
@@ -192,6 +229,7 @@ int prv_fixups_last(request_rec *r)
     }
     prv_view *view = prv_view_get(r);
     const prv_shared *shared = view->root->server->shared;
+    prv_interim_watch(r, mode_of(view) != PRV_MODE_OFF && !is_exempt(view, r));
     if (mode_of(view) == PRV_MODE_OFF) {
         return DECLINED;
     }

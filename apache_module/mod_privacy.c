@@ -16,6 +16,7 @@ static void register_hooks(apr_pool_t *p)
     ap_hook_child_init(prv_child_init, NULL, NULL, APR_HOOK_MIDDLE);
     prv_authz_register(p);
     prv_output_register();
+    prv_interim_register();
 
     /* Spoofed fields go before anybody reads them; what mod_headers did early counts as the
      * client's own. */

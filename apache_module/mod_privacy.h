@@ -265,6 +265,11 @@ void prv_insert_error_filter(request_rec *r);
 /* Takes Privacy-Subject-Age and Privacy-Subject from the answer so far. */
 void prv_hear_application(request_rec *r);
 
+/* interim.c */
+void prv_interim_register(void);
+/* Filters what is written to the connection before this request's answer begins. */
+void prv_interim_watch(request_rec *r, bool wanted);
+
 /* env.c */
 #define PRV_VARS_ALL (((uint32_t)1 << PRV_VAR_COUNT) - 1)
 void prv_env_set(prv_view *view, request_rec *r, uint32_t wanted);

@@ -5,26 +5,84 @@
  */
 #include "mod_privacy.h"
 
+#include "apr_lib.h"
 #include "http_core.h"
 
 #define CONSENT "Privacy-Consent"
 #define AGE "Privacy-Age"
 
-/* What a vendor gets in no form. */
-static const char *const withheld[] = {"Authorization", "Proxy-Authorization", "Forwarded", NULL};
+/* What a vendor gets in no form; the same list as nginx's. */
+static const char *const withheld[] = {
+    "authorization",       "proxy-authorization",
+    "forwarded",           "forwarded-for",
+    "x-forwarded",         "x-client-ip",
+    "x-cluster-client-ip", "x-original-forwarded-for",
+    "x-originating-ip",    "x-remote-ip",
+    "x-remote-addr",       "client-ip",
+    "true-client-ip",      "cf-connecting-ip",
+    "cf-connecting-ipv6",  "fastly-client-ip",
+    "fly-client-ip",       "x-envoy-external-address",
+    "x-azure-clientip",    "x-azure-socketip",
+    "x-proxyuser-ip",      NULL,
+};
 
 /* What a vendor gets with each address cut to its network. */
-static const char *const addresses[] = {"X-Forwarded-For",
-                                        "X-Real-IP",
-                                        "X-Client-IP",
-                                        "Client-IP",
-                                        "True-Client-IP",
-                                        "CF-Connecting-IP",
-                                        "CF-Connecting-IPv6",
-                                        "Fastly-Client-IP",
-                                        "X-Cluster-Client-IP",
-                                        "X-Original-Forwarded-For",
-                                        NULL};
+static const char *const addresses[] = {"X-Forwarded-For", "X-Real-IP", NULL};
+
+/* Letters in lower case, and `_` for `-`, as programs fold names. */
+static bool is_folded(const char *name, const char *folded)
+{
+    while (*folded && (*name == '_' ? '-' : apr_tolower(*name)) == *folded) {
+        name++;
+        folded++;
+    }
+    return !*name && !*folded;
+}
+
+/* Is it taken from a vendor's request before the location says its own? */
+static bool is_withheld(const char *name)
+{
+    for (const char *const *known = withheld; *known; known++) {
+        if (is_folded(name, *known)) {
+            return true;
+        }
+    }
+    return strchr(name, '_') &&
+           (is_folded(name, "x-forwarded-for") || is_folded(name, "x-real-ip"));
+}
+
+typedef struct vendor_fields {
+    apr_table_t *kept;
+    apr_array_header_t *names; /* of those withheld */
+} vendor_fields;
+
+static int find_vendor_field(void *found_, const char *name, const char *value)
+{
+    vendor_fields *found = found_;
+    const bool gone = is_withheld(name);
+    if (gone) {
+        APR_ARRAY_PUSH(found->names, const char *) = name;
+    }
+    for (const char *const *known = addresses; *known || gone; known++) {
+        if (gone || ap_cstr_casecmp(name, *known) == 0) {
+            apr_table_addn(found->kept, name, value);
+            break;
+        }
+    }
+    return 1;
+}
+
+/* Takes the withheld ones out; the client's fields, those to be cut included. */
+static apr_table_t *take_vendor_fields(const prv_root *root, request_rec *r)
+{
+    vendor_fields found = {apr_table_make(root->r->pool, 4),
+                           apr_array_make(r->pool, 4, sizeof(const char *))};
+    apr_table_do(find_vendor_field, &found, r->headers_in, NULL);
+    for (int i = 0; i < found.names->nelts; i++) {
+        apr_table_unset(r->headers_in, APR_ARRAY_IDX(found.names, i, const char *));
+    }
+    return found.kept;
+}
 
 /* ------------------------------------------------------------------ back to the client's own */
 
@@ -50,9 +108,7 @@ void prv_upstream_restore(prv_root *root, request_rec *r)
         apr_table_addn(r->headers_in, "Cookie", prv_text(r, root->rq.cookies[i]));
     }
     if (root->withheld) {
-        for (const char *const *name = withheld; *name; name++) {
-            apr_table_unset(r->headers_in, *name);
-        }
+        take_vendor_fields(root, r);
         for (const char *const *name = addresses; *name; name++) {
             apr_table_unset(r->headers_in, *name);
         }
@@ -187,26 +243,13 @@ static char *cut_list(prv_view *view, request_rec *r, const char *value)
     return out;
 }
 
-static int keep(void *table, const char *name, const char *value)
-{
-    apr_table_addn(table, name, value);
-    return 1;
-}
-
 void prv_upstream_withhold(prv_view *view, request_rec *r)
 {
     prv_root *root = view->root;
     if (view->rules.vendor < 0 || view->withheld) {
         return;
     }
-    apr_table_t *kept = apr_table_make(root->r->pool, 4);
-    for (const char *const *name = withheld; *name; name++) {
-        apr_table_do(keep, kept, r->headers_in, *name, NULL);
-        apr_table_unset(r->headers_in, *name);
-    }
-    for (const char *const *name = addresses; *name; name++) {
-        apr_table_do(keep, kept, r->headers_in, *name, NULL);
-    }
+    apr_table_t *kept = take_vendor_fields(root, r);
     root->withheld = root->withheld ? root->withheld : kept;
     root->edited = true;
     view->withheld = true;
