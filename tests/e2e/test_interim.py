@@ -188,6 +188,18 @@ def test_a_tunnel_that_knows_no_http_is_filtered(serve, scripted, name, status):
 
 
 @pytest.mark.asan
+def test_a_program_that_speaks_to_the_client_itself_is_filtered(serve):
+    text = FIELDS.replace("\r\n", "\\r\\n")
+    files = {"cgi/nph-x.cgi": f"#!/bin/sh\nprintf 'HTTP/1.1 200 OK\\r\\n{text}\\r\\ndone'\n"}
+    run = serve(Site(Loc("/"), Loc("/cgi/", httpd="Options +ExecCGI\nSetHandler cgi-script"), files=files))
+    if run.server == "nginx":
+        pytest.skip("runs no programs")
+    with ask(run, "/cgi/nph-x.cgi", "Connection: close") as conn:
+        text = everything(conn)
+    assert text.startswith("HTTP/1.1 200") and text.endswith("done") and is_filtered(text) and "session=1" in text
+
+
+@pytest.mark.asan
 def test_a_body_that_looks_like_an_interim_answer_is_left_alone(serve, scripted):
     run = serve(site(), scripted=scripted.port)
     answer = run.get("/http/decoy")
