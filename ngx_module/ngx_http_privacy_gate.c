@@ -79,7 +79,7 @@ static ngx_int_t gate(ngx_http_request_t *r)
     if (ctx->d.verdict == PRV_PASS) {
         return ctx->st->rq.pending ? NGX_HTTP_FORBIDDEN : NGX_DECLINED;
     }
-    if (ctx->st->waiving && ctx->st->waived == location_name(r)) {
+    if (ctx->st->waiving && r == r->main && ctx->st->waived == location_name(r)) {
         return NGX_DECLINED;
     }
     return refuse(r, ctx);

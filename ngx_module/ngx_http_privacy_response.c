@@ -329,12 +329,29 @@ static ngx_int_t edit_own_page(ngx_http_request_t *r, const ngx_http_privacy_ctx
     return cache_control.n ? set_cache_control(r, cache_control) : NGX_OK;
 }
 
+/*
+ * nginx takes the first header block of an upstream for its answer, an interim one too, and would pass on the real answer, header and
+ * all, as that one's body: past every filter. Switching protocols is no such case.
+ */
+static bool is_interim(const ngx_http_request_t *r)
+{
+    return r->upstream != NULL && r->headers_out.status > NGX_HTTP_SWITCHING_PROTOCOLS &&
+           r->headers_out.status < NGX_HTTP_OK;
+}
+
 static ngx_int_t header_filter(ngx_http_request_t *r)
 {
     const prv_rules *rules = &ngx_http_privacy_loc(r)->rules;
 
     if (r != r->main || rules->mode == PRV_MODE_OFF) {
         return next_header_filter(r);
+    }
+    if (rules->mode == PRV_MODE_ON && is_interim(r)) {
+        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                      "privacy: upstream sent the interim status %ui, which nginx takes for its "
+                      "answer: nothing of it can be filtered",
+                      r->headers_out.status);
+        return ngx_http_filter_finalize_request(r, &ngx_http_privacy_module, NGX_HTTP_BAD_GATEWAY);
     }
     ngx_http_privacy_state_t *st = ngx_http_privacy_state_get(r);
     if (st == NULL || keep_set_cookies(r, st) != NGX_OK) {

@@ -108,30 +108,36 @@ def ask(run, path, *lines):
     return conn
 
 
+def is_refused(run, text):
+    """nginx 1.22 takes early hints for the answer, and what follows for its body: 502 instead."""
+    assert run.server != "nginx" or (text.startswith("HTTP/1.1 502") and is_filtered(text))
+    return run.server == "nginx"
+
+
 @pytest.mark.asan
 @pytest.mark.parametrize("name", ["hints", "twice", "long"])
 @pytest.mark.parametrize("where", ["http", "vendor"])
 def test_early_hints_are_filtered(serve, scripted, where, name):
     run = serve(site(), scripted=scripted.port)
-    if run.server == "nginx":
-        pytest.skip("takes them for the answer")
     who = Visitor(run)
     if where == "vendor":
         who.choose(statistics=True)
     with ask(run, f"/{where}/{name}", "Connection: close", *who.cookie_line()) as conn:
         text = everything(conn)
+    if is_refused(run, text):
+        return
     assert text.endswith("done") and "HTTP/1.1 103" in text and "privacy-subject" not in text.lower()
     assert "_ga=" not in text or where == "vendor"  # granted there
 
 
 def test_early_hints_are_filtered_for_each_request_of_a_connection(serve, scripted):
     run = serve(site(), scripted=scripted.port)
-    if run.server == "nginx":
-        pytest.skip("takes them for the answer")
     with run.connect() as conn:
         for path in ("/http/hints", "/http/plain", "/quiet/plain", "/http/hints"):
             conn.send("GET", path, (f"Host: {run.host}",))
             text = head(conn)
+            if path.endswith("hints") and is_refused(run, text):
+                break
             if path.endswith("hints"):
                 assert text.startswith("HTTP/1.1 103") and "session=1" in text and "Link: </a.css>" in text
                 assert is_filtered(text)
@@ -143,10 +149,10 @@ def test_early_hints_are_filtered_for_each_request_of_a_connection(serve, script
 @pytest.mark.parametrize("path", ["/http/switch", "/ws/switch", "/http/both"])
 def test_a_switch_of_protocols_is_filtered(serve, scripted, path):
     run = serve(site(), scripted=scripted.port)
-    if run.server == "nginx" and path.endswith("both"):
-        pytest.skip("takes early hints for the answer")
     with ask(run, path, *UPGRADE) as conn:
         text = head(conn)
+        if path.endswith("both") and is_refused(run, text):
+            return
         if " 103 " in text:
             assert is_filtered(text)
             text = head(conn)
@@ -177,10 +183,10 @@ def test_report_mode_keeps_the_cookies_of_a_switch(serve, scripted):
 @pytest.mark.parametrize("name,status", [("switch", 101), ("refused", 403), ("hints", 0)])
 def test_a_tunnel_that_knows_no_http_is_filtered(serve, scripted, name, status):
     run = serve(raw_site(), scripted=scripted.port)
-    if run.server == "nginx" and name == "hints":
-        pytest.skip("takes early hints for the answer")
     with ask(run, f"/raw/{name}", *UPGRADE) as conn:
         text = head(conn)
+        if name == "hints" and is_refused(run, text):
+            return
         assert is_filtered(text) and (not status or text.startswith(f"HTTP/1.1 {status}"))
         if status == 101:
             conn.sock.sendall(b"ping")
@@ -192,10 +198,11 @@ def test_a_program_that_speaks_to_the_client_itself_is_filtered(serve):
     text = FIELDS.replace("\r\n", "\\r\\n")
     files = {"cgi/nph-x.cgi": f"#!/bin/sh\nprintf 'HTTP/1.1 200 OK\\r\\n{text}\\r\\ndone'\n"}
     run = serve(Site(Loc("/"), Loc("/cgi/", httpd="Options +ExecCGI\nSetHandler cgi-script"), files=files))
-    if run.server == "nginx":
-        pytest.skip("runs no programs")
     with ask(run, "/cgi/nph-x.cgi", "Connection: close") as conn:
         text = everything(conn)
+    if run.server == "nginx":  # runs no programs: a file like any other
+        assert text.endswith(files["cgi/nph-x.cgi"]) and "set-cookie" not in text.split("\r\n\r\n")[0].lower()
+        return
     assert text.startswith("HTTP/1.1 200") and text.endswith("done") and is_filtered(text) and "session=1" in text
 
 
@@ -206,11 +213,9 @@ def test_a_body_that_looks_like_an_interim_answer_is_left_alone(serve, scripted)
     assert answer.status == 200 and answer.text == DECOY
 
 
-@pytest.mark.parametrize("name", ["plain", "continue"])
-def test_a_client_that_waits_for_100_gets_it(serve, scripted, name):
+def test_a_client_that_waits_for_100_gets_it(serve, scripted):
     run = serve(site(), scripted=scripted.port)
-    if (run.server == "nginx") == (name == "continue"):
-        pytest.skip("nginx says it itself, httpd asks its upstream")
+    name = "plain" if run.server == "nginx" else "continue"  # nginx says it itself, httpd asks its upstream
     with run.connect() as conn:
         conn.send("POST", f"/http/{name}", (f"Host: {run.host}", "Expect: 100-continue", "Content-Length: 3",
                                             "Connection: close"))
@@ -226,8 +231,6 @@ def test_early_hints_over_h2(serve, scripted, name):
     import h2.connection
     import h2.events
     run = serve(site(tls=True), scripted=scripted.port)
-    if run.server == "nginx" and name == "hints":
-        pytest.skip("takes them for the answer")
     fields, body, done = [], b"", False
     with tls_context("h2").wrap_socket(socket.create_connection(("127.0.0.1", run.port), 10)) as tls:
         conn = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="latin-1"))
@@ -244,6 +247,8 @@ def test_early_hints_over_h2(serve, scripted, name):
                 body += event.data if isinstance(event, h2.events.DataReceived) else b""
                 done = done or isinstance(event, (h2.events.StreamEnded, h2.events.StreamReset))
             tls.sendall(conn.data_to_send())
+    if name == "hints" and run.server == "nginx":
+        assert dict(fields)[":status"] == "502"
     if name != "hints":  # mod_http2 answers some of them with 404, with and without this module
         assert dict(fields)[":status"] == "200" and body.decode() == (DECOY if name == "decoy" else "done")
     assert is_filtered("\n".join(f"{k}: {v}" for k, v in fields))
@@ -290,8 +295,6 @@ def test_a_refusals_page_includes_nothing_gated(serve):
 @pytest.mark.asan
 def test_a_refusals_page_that_inherits_the_gate_is_served_alone(serve):
     page = '<p>sorry <!--#include virtual="/gated/secret.html" --></p>'
-    if serve.server == "nginx":
-        pytest.skip("waives the gate for the page's location")
     run = serve(Site(Loc("/gated/", require="statistics", nginx="error_page 403 /gated/page.html;",
                          httpd="ErrorDocument 403 /gated/page.html"),
                      nginx="ssi on;", httpd="AddOutputFilter INCLUDES .html\n<Directory @docroot@>\n"
