@@ -254,7 +254,7 @@ def test_another_database(serve, redis):
     import redis as client
     run = serve(site(store="redis://admin@127.0.0.1:@redis@/3"))
     granted(run)
-    assert redis.keys() == [] and client.Redis(port=redis.port, db=3, username="admin", password="").dbsize() == 1
+    assert redis.keys() == [] and client.Redis("127.0.0.1", redis.port, db=3, username="admin", password="").dbsize() == 1
 
 
 @pytest.mark.asan
