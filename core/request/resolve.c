@@ -269,7 +269,8 @@ void prv_request_feed(prv_request *rq, const prv_reply *reply)
         rq->repair |= PRV_REPAIR_SIGN;
     if (no_ttl)
         rq->repair |= PRV_REPAIR_TTL;
-    rq->has_seen = rq->repair && prv_record_seen(reply, rq->seen);
+    /* Only what writes the record compares it. */
+    rq->has_seen = (rq->repair & ~PRV_REPAIR_TTL) && prv_record_seen(reply, rq->seen);
 }
 
 /* ------------------------------------------------------------------ repair */
