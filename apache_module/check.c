@@ -35,9 +35,13 @@ static bool load_store(apr_pool_t *pconf, prv_server_conf *conf)
     if (!conf->store_url) {
         return true;
     }
-    if (prv_store_conf_parse(prv_str_of(conf->store_url),
-                             conf->password_file ? conf->password_file : "", conf->timeout_ms,
-                             prv_str_of(conf->prefix), &conf->store, &err) != PRV_OK) {
+    const prv_store_settings settings = {
+        .url = prv_str_of(conf->store_url),
+        .prefix = prv_str_of(conf->prefix),
+        .timeout_ms = conf->timeout_ms,
+        .password_file = conf->password_file,
+    };
+    if (prv_store_conf_parse(&settings, &conf->store, &err) != PRV_OK) {
         mistake(pconf, conf->store_at, err.text);
         return false;
     }

@@ -581,14 +581,21 @@ typedef struct prv_loop {
     void (*log)(void *ctx, prv_level level, prv_str line); /* never given a credential */
 } prv_loop;
 
+/* What the privacy_store directives say, as read; views live as long as the call. A path that is NULL or empty: none. */
+typedef struct prv_store_settings {
+    prv_str url;
+    prv_str prefix;
+    uint32_t timeout_ms;
+    const char *password_file;
+} prv_store_settings;
+
 typedef struct prv_store_conf prv_store_conf;
 /*
  * `privacy_store` (INTERFACE 1): redis://[user@]host[:port][/db], redis+unix:///path[?db=n]. Names are resolved here.
  * `off` gives *out = NULL and PRV_OK. rediss, redis+sentinel and redis+cluster are PRV_ERR_UNSUPPORTED in words.
- * password_file may be empty. The caller frees with prv_store_conf_free().
+ * The caller frees with prv_store_conf_free().
  */
-prv_code prv_store_conf_parse(prv_str url, const char *password_file, uint32_t timeout_ms, prv_str prefix,
-                              prv_store_conf **out, prv_error *err);
+prv_code prv_store_conf_parse(const prv_store_settings *settings, prv_store_conf **out, prv_error *err);
 void prv_store_conf_free(prv_store_conf *conf);
 
 typedef struct prv_store prv_store; /* one client: one connection, one loop, one process */

@@ -203,7 +203,7 @@ static char *set_prefix(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 char *ngx_http_privacy_init_main_conf(ngx_conf_t *cf, void *conf)
 {
     ngx_http_privacy_main_conf_t *mcf = conf;
-    const char *password = "";
+    prv_store_settings settings = {0};
     prv_error err;
 
     if (mcf->zone_name.n == 0) {
@@ -222,10 +222,12 @@ char *ngx_http_privacy_init_main_conf(ngx_conf_t *cf, void *conf)
         if (ngx_conf_full_name(cf->cycle, &mcf->store_password_file, 1) != NGX_OK) {
             return NGX_CONF_ERROR;
         }
-        password = (const char *)mcf->store_password_file.data;
+        settings.password_file = (const char *)mcf->store_password_file.data;
     }
-    if (prv_store_conf_parse(ngx_http_privacy_view(&mcf->store_url), password, mcf->store_timeout,
-                             mcf->store_prefix, &mcf->store_conf, &err) != PRV_OK) {
+    settings.url = ngx_http_privacy_view(&mcf->store_url);
+    settings.prefix = mcf->store_prefix;
+    settings.timeout_ms = mcf->store_timeout;
+    if (prv_store_conf_parse(&settings, &mcf->store_conf, &err) != PRV_OK) {
         return ngx_http_privacy_fail_at(cf, &mcf->store_place, err.text);
     }
     return NGX_CONF_OK;

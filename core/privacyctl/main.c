@@ -170,10 +170,13 @@ bool ctl_need_store(ctl *c)
         ctl_fail("this needs --store URL (as privacy_store has it)");
         return false;
     }
-    prv_str prefix;
-    if (prv_prefix_parse(ctl_str(c->prefix), &prefix, &err) != PRV_OK ||
-        prv_store_conf_parse(ctl_str(c->store_url), c->password_file, 5000, prefix,
-                             &c->store_conf, &err) != PRV_OK) {
+    prv_store_settings settings = {
+        .url = ctl_str(c->store_url),
+        .timeout_ms = 5000,
+        .password_file = c->password_file,
+    };
+    if (prv_prefix_parse(ctl_str(c->prefix), &settings.prefix, &err) != PRV_OK ||
+        prv_store_conf_parse(&settings, &c->store_conf, &err) != PRV_OK) {
         ctl_fail("%s", err.text);
         return false;
     }

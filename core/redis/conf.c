@@ -245,25 +245,25 @@ static prv_code read_password(const char *path, prv_store_conf *conf, prv_error 
     return rc;
 }
 
-prv_code prv_store_conf_parse(prv_str url, const char *password_file, uint32_t timeout_ms,
-                              prv_str prefix, prv_store_conf **out, prv_error *err)
+prv_code prv_store_conf_parse(const prv_store_settings *settings, prv_store_conf **out,
+                              prv_error *err)
 {
     *out = NULL;
-    if (url.n == 3 && memcmp(url.p, "off", 3) == 0)
+    if (settings->url.n == 3 && memcmp(settings->url.p, "off", 3) == 0)
         return PRV_OK;
-    if (timeout_ms < 1 || timeout_ms > 60000)
+    if (settings->timeout_ms < 1 || settings->timeout_ms > 60000)
         return refuse(err, PRV_ERR_VALUE, "privacy_store_timeout must be 1ms to 60s");
     prv_store_conf *conf = calloc(1, sizeof *conf);
     if (conf == NULL)
         return refuse(err, PRV_ERR_NOMEM, "no memory for privacy_store");
-    conf->timeout_ms = timeout_ms;
+    conf->timeout_ms = settings->timeout_ms;
     prv_code rc =
-        str_put(prefix, conf->prefix, sizeof conf->prefix)
-            ? parse_url(url, conf, err)
+        str_put(settings->prefix, conf->prefix, sizeof conf->prefix)
+            ? parse_url(settings->url, conf, err)
             : refuse(err, PRV_ERR_VALUE, "privacy_store_prefix must have at most %d characters",
                      PRV_STORE_NAME_MAX);
     if (rc == PRV_OK)
-        rc = read_password(password_file, conf, err);
+        rc = read_password(settings->password_file, conf, err);
     if (rc != PRV_OK) {
         prv_store_conf_free(conf);
         return rc;

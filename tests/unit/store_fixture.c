@@ -46,8 +46,11 @@ void store_say_gives(const char *line, const char *expected)
 void store_open_with(store_fixture *f, const char *url, const char *password_file, uint32_t timeout)
 {
     prv_error err;
-    if (prv_store_conf_parse(store_str(url), password_file, timeout, PRV_STR("privacy:"), &f->conf,
-                             &err) != PRV_OK)
+    const prv_store_settings settings = {.url = store_str(url),
+                                         .prefix = PRV_STR("privacy:"),
+                                         .timeout_ms = timeout,
+                                         .password_file = password_file};
+    if (prv_store_conf_parse(&settings, &f->conf, &err) != PRV_OK)
         fail_msg("%s: %s", url, err.text);
     f->loop = test_loop_new();
     f->api = test_loop_api(f->loop);

@@ -17,8 +17,11 @@
 static prv_code parse(const char *url, const char *file, prv_store_conf **conf, prv_error *err)
 {
     memset(err, 0, sizeof *err);
-    return prv_store_conf_parse((prv_str){url, strlen(url)}, file, 50, PRV_STR("privacy:"), conf,
-                                err);
+    const prv_store_settings settings = {.url = {url, strlen(url)},
+                                         .prefix = PRV_STR("privacy:"),
+                                         .timeout_ms = 50,
+                                         .password_file = file};
+    return prv_store_conf_parse(&settings, conf, err);
 }
 
 /* host:port/db user, or path?db user, as the vectors write it. */
@@ -162,8 +165,9 @@ static void test_localhost_keeps_every_address(void **state)
     for (const struct addrinfo *one = known; one != NULL; one = one->ai_next) {
         char text[NI_MAXHOST];
         bool kept = false;
-        assert_int_equal(getnameinfo(one->ai_addr, one->ai_addrlen, text, sizeof text, NULL, 0,
-                                     NI_NUMERICHOST), 0);
+        assert_int_equal(
+            getnameinfo(one->ai_addr, one->ai_addrlen, text, sizeof text, NULL, 0, NI_NUMERICHOST),
+            0);
         for (size_t i = 0; i < conf->n_addrs; i++)
             kept = kept || strcmp(conf->addrs[i], text) == 0;
         assert_true(kept || conf->n_addrs == PRV_STORE_ADDRS);
@@ -178,11 +182,14 @@ static void test_timeout_and_prefix(void **state)
     (void)state;
     prv_store_conf *conf = NULL;
     prv_error err;
-    prv_str url = PRV_STR("redis://127.0.0.1");
-    assert_int_equal(prv_store_conf_parse(url, "", 0, PRV_STR("p:"), &conf, &err), PRV_ERR_VALUE);
-    assert_int_equal(prv_store_conf_parse(url, "", 60001, PRV_STR("p:"), &conf, &err),
-                     PRV_ERR_VALUE);
-    assert_int_equal(prv_store_conf_parse(url, NULL, 60000, PRV_STR("p:"), &conf, &err), PRV_OK);
+    prv_store_settings settings = {
+        .url = PRV_STR("redis://127.0.0.1"), .prefix = PRV_STR("p:"), .password_file = ""};
+    assert_int_equal(prv_store_conf_parse(&settings, &conf, &err), PRV_ERR_VALUE);
+    settings.timeout_ms = 60001;
+    assert_int_equal(prv_store_conf_parse(&settings, &conf, &err), PRV_ERR_VALUE);
+    settings.timeout_ms = 60000;
+    settings.password_file = NULL;
+    assert_int_equal(prv_store_conf_parse(&settings, &conf, &err), PRV_OK);
     assert_int_equal(conf->timeout_ms, 60000);
     prv_store_conf_free(conf);
 }

@@ -55,9 +55,9 @@ static void open_timeout(fixture *f, test_fake_script script, void *arg, unsigne
     prv_error err;
     f->fake = test_fake_start(script, arg, delay);
     int n = snprintf(url, sizeof url, "redis://127.0.0.1:%d", test_fake_port(f->fake));
-    assert_int_equal(
-        prv_store_conf_parse((prv_str){url, (size_t)n}, "", timeout, PRV_STR("p:"), &f->conf, &err),
-        PRV_OK);
+    const prv_store_settings settings = {
+        .url = {url, (size_t)n}, .prefix = PRV_STR("p:"), .timeout_ms = timeout};
+    assert_int_equal(prv_store_conf_parse(&settings, &f->conf, &err), PRV_OK);
     f->loop = test_loop_new();
     f->api = test_loop_api(f->loop);
     f->mem = aligned_alloc(64, PRV_ZONE_MIN);

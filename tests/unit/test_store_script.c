@@ -173,8 +173,9 @@ static void test_sync(void **state)
     prv_error err;
     prv_reply reply;
     snprintf(url, sizeof url, "redis+unix://%s", store_redis.socket);
-    assert_int_equal(prv_store_conf_parse(store_str(url), "", 50, PRV_STR("privacy:"), &conf, &err),
-                     PRV_OK);
+    const prv_store_settings settings = {
+        .url = store_str(url), .prefix = PRV_STR("privacy:"), .timeout_ms = 50};
+    assert_int_equal(prv_store_conf_parse(&settings, &conf, &err), PRV_OK);
     assert_int_equal(prv_sync_open(conf, &sync, &err), PRV_OK);
     prv_op read = store_op_read("privacy:consent:{a}"), change = store_op_change("c", "0");
     prv_sync_op(sync, &read, &reply);
