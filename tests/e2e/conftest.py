@@ -4,8 +4,9 @@ import os
 import pytest
 
 from harness.client import Visitor
+from harness.faultproxy import FaultProxy
 from harness.proc import BUILD, SLOW
-from harness.redisd import FaultProxy, Redis
+from harness.redisd import Redis
 from harness.servers import Running, new_keys, try_config
 from harness.upstream import Upstream
 
