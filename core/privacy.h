@@ -189,6 +189,7 @@ typedef struct prv_site {
     prv_limit_conf limit;
     bool store;                /* a store is configured */
     prv_str prefix;            /* privacy: */
+    uint32_t counts;           /* prv_zone_site(); 0: not counted */
     uint64_t ages[2];          /* ages that locations of this server ask for, bit N is age N: prv_site_age() */
 } prv_site;
 
@@ -272,6 +273,9 @@ typedef struct prv_zone prv_zone;
 /* Takes over a segment of this layout version and size, else formats it. `mem` is aligned to 64. Never fails for
  * size >= PRV_ZONE_MIN. Safe while other processes use the same segment. Several processes may attach. */
 prv_zone *prv_zone_attach(void *mem, size_t size);
+/* While configuration loads: the handle by which a site's requests are counted (prv_site.counts), the same for the same policy id
+ * over reloads. 0: the zone is too small for one more policy; its requests are not counted. */
+uint32_t prv_zone_site(prv_zone *zone, const prv_policy *policy);
 
 /* ------------------------------------------------------------------ store operations */
 

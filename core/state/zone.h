@@ -1,7 +1,7 @@
 /*
  * Layout of the shared-memory zone: private to zone.c, cache.c, limit.c, breaker.c and core/redis.
  *
- *   header page | limit sets (1/16 of the segment) | cache sets
+ *   header page | limit sets (1/16 of the segment) | cache sets | counters (1/16, 256 KiB at most)
  *
  * Everything in a zone is written by several processes at once, any of which may die or be stopped
  * between two stores. Hence only lock-free atomics, and nothing that a dead writer could leave
@@ -48,8 +48,16 @@ typedef struct prv_cache_set {
 } prv_cache_set;
 _Static_assert(sizeof(prv_cache_set) == 72 * PRV_CACHE_WAYS, "72 bytes a visitor");
 
+/* ---- count.c: see count.h */
+#define PRV_LINE_WORDS 8
+#define PRV_GLOBAL_WORDS 32 /* of one shard */
+typedef struct prv_cold_slot {
+    _Atomic uint64_t key; /* 0: empty */
+    _Atomic uint64_t n;
+} prv_cold_slot;
+
 /* ---- zone.c */
-#define PRV_ZONE_LAYOUT 1u /* another layout of anything above: count up */
+#define PRV_ZONE_LAYOUT 2u /* another layout of anything above: count up */
 #define PRV_ZONE_HEADER 4096
 
 struct prv_zone {
@@ -58,11 +66,18 @@ struct prv_zone {
     uint64_t layout;
     uint64_t limit_sets;
     uint64_t cache_sets;
+    uint32_t count_shards; /* a power of two */
+    uint32_t count_sites;
+    uint32_t count_cold; /* slots */
     alignas(64) prv_cell breaker;
 };
 
 prv_limit_set *prv_zone_limits(prv_zone *zone);
 prv_cache_set *prv_zone_cache(prv_zone *zone);
+_Atomic uint64_t *prv_zone_counts(prv_zone *zone); /* shards of the zone's own counters */
+_Atomic uint64_t *prv_zone_sites(prv_zone *zone);  /* each: a line with its name, then shards */
+size_t prv_zone_site_words(const prv_zone *zone);
+prv_cold_slot *prv_zone_cold(prv_zone *zone);
 
 /* Spreads all bits of x over the word (the finaliser of splitmix64). */
 static inline uint64_t prv_mix64(uint64_t x)

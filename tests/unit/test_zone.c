@@ -122,7 +122,7 @@ static void test_attach(void **state)
     assert_int_equal(get(zone, 1), 0);
     size_t end = (size_t)((char *)(prv_zone_cache(zone) + zone->cache_sets) - mem);
     assert_true(end <= PRV_ZONE_MIN);
-    assert_true(zone->cache_sets * 576 > PRV_ZONE_MIN * 9 / 10);
+    assert_true(zone->cache_sets * 576 > PRV_ZONE_MIN * 17 / 20);
     munmap(mem, 1 << 20);
 }
 
