@@ -17,18 +17,30 @@
 #define PRV_STORE_NAME_MAX 64  /* user, prefix */
 #define PRV_STORE_PASSWORD_MAX 1024
 
-struct prv_store_conf {
+#define PRV_SEEDS_MAX 16 /* addresses in privacy_store: sentinels, nodes of a cluster */
+
+/* Where a connection goes. Connecting never resolves: addresses are literals. */
+typedef struct prv_peer {
     char path[PRV_STORE_PATH_MAX]; /* Unix socket; empty: TCP */
     size_t n_addrs;
-    char addrs[PRV_STORE_ADDRS][PRV_STORE_ADDR_MAX]; /* literals: connecting never resolves */
+    char addrs[PRV_STORE_ADDRS][PRV_STORE_ADDR_MAX]; /* tried in turn */
     int port;
+    char label[300]; /* for people: host:port or the path, never user or password */
+} prv_peer;
+
+typedef enum prv_topology { PRV_STANDALONE, PRV_SENTINEL, PRV_CLUSTER } prv_topology;
+
+struct prv_store_conf {
+    prv_topology topology;
+    size_t n_seeds;
+    prv_peer seeds[PRV_SEEDS_MAX]; /* standalone: the Redis itself */
     unsigned db;
     uint32_t timeout_ms;
     bool auth;
     char user[PRV_STORE_NAME_MAX + 1];
     char password[PRV_STORE_PASSWORD_MAX + 1];
     char prefix[PRV_STORE_NAME_MAX + 1];
-    char label[300]; /* for people: host:port or the path, never user or password */
+    char label[300]; /* of the whole store */
 };
 
 /* ---- bound.c: RESP2 framing, walked before hiredis sees it. A reply that is not RESP2, or larger
@@ -115,14 +127,20 @@ typedef struct prv_conn {
     size_t tx_cap, tx_len, tx_sent;
 } prv_conn;
 
-/* Begins to connect; `addr` counts the addresses of conf. NULL: refused at once, see errno. */
-prv_conn *prv_conn_open(const prv_store_conf *conf, size_t addr);
+/* Begins to connect; `addr` counts the addresses of peer. NULL: refused at once, see errno. */
+prv_conn *prv_conn_open(const prv_peer *peer, size_t addr);
+size_t prv_peer_addrs(const prv_peer *peer); /* at least 1 */
 void prv_conn_close(prv_conn *conn);
 /* Once writable: 0 or the errno of the attempt. */
 int prv_conn_error(const prv_conn *conn);
 bool prv_conn_add(prv_conn *conn, const char *p, size_t n);
+bool prv_conn_words(prv_conn *conn, const prv_str *words, size_t n); /* any command */
 /* Queues AUTH and SELECT as configured and PING nonce; *replies is their number. */
 bool prv_conn_greet(prv_conn *conn, const prv_store_conf *conf, const char *nonce, size_t *replies);
+/* Is `r` what the greeting wants, with `left` replies still to come, it included? NULL: yes, else
+ * what is wrong, as prv_answer_trouble() has it. */
+const char *prv_greeting_trouble(const prv_store_conf *conf, const char *nonce, size_t left,
+                                 const redisReply *r);
 prv_io prv_conn_send(prv_conn *conn); /* DONE: all of it */
 prv_io prv_conn_recv(prv_conn *conn); /* DONE: something came; DEAD: end of stream or an error */
 

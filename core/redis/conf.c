@@ -99,7 +99,7 @@ static prv_code parse_user(prv_str *rest, prv_store_conf *conf, prv_error *err)
     return PRV_OK;
 }
 
-static prv_code resolve(const char *host, prv_store_conf *conf, prv_error *err)
+static prv_code resolve(const char *host, prv_peer *peer, prv_error *err)
 {
     struct addrinfo *list = NULL;
     const struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
@@ -107,13 +107,13 @@ static prv_code resolve(const char *host, prv_store_conf *conf, prv_error *err)
     if (rc != 0)
         return refuse(err, PRV_ERR_VALUE, "host `%s` of privacy_store cannot be resolved: %s", host,
                       gai_strerror(rc));
-    for (struct addrinfo *a = list; a != NULL && conf->n_addrs < PRV_STORE_ADDRS; a = a->ai_next) {
-        if (getnameinfo(a->ai_addr, a->ai_addrlen, conf->addrs[conf->n_addrs], PRV_STORE_ADDR_MAX,
+    for (struct addrinfo *a = list; a != NULL && peer->n_addrs < PRV_STORE_ADDRS; a = a->ai_next) {
+        if (getnameinfo(a->ai_addr, a->ai_addrlen, peer->addrs[peer->n_addrs], PRV_STORE_ADDR_MAX,
                         NULL, 0, NI_NUMERICHOST) == 0)
-            conf->n_addrs++;
+            peer->n_addrs++;
     }
     freeaddrinfo(list);
-    return conf->n_addrs > 0
+    return peer->n_addrs > 0
                ? PRV_OK
                : refuse(err, PRV_ERR_VALUE, "host `%s` of privacy_store has no address", host);
 }
@@ -143,6 +143,7 @@ static prv_code parse_tcp(prv_str rest, prv_store_conf *conf, prv_error *err)
     bool has_port = false;
     unsigned number = 6379;
     char name[HOST_MAX + 1];
+    prv_peer *peer = &conf->seeds[conf->n_seeds++];
     if (str_cut(rest, '/', &authority, &db) && db.n > 0 && !str_number(db, DB_MAX, &conf->db))
         return refuse(err, PRV_ERR_SYNTAX,
                       "the database in privacy_store must be a number from 0 to %u", DB_MAX);
@@ -152,10 +153,10 @@ static prv_code parse_tcp(prv_str rest, prv_store_conf *conf, prv_error *err)
     if (has_port && (!str_number(port, 65535, &number) || number == 0))
         return refuse(err, PRV_ERR_SYNTAX,
                       "the port in privacy_store must be a number from 1 to 65535");
-    conf->port = (int)number;
+    peer->port = (int)number;
     bool v6 = strchr(name, ':') != NULL;
-    snprintf(conf->label, sizeof conf->label, v6 ? "[%s]:%u" : "%s:%u", name, number);
-    return resolve(name, conf, err);
+    snprintf(peer->label, sizeof peer->label, v6 ? "[%s]:%u" : "%s:%u", name, number);
+    return resolve(name, peer, err);
 }
 
 static prv_code parse_unix(prv_str rest, prv_store_conf *conf, prv_error *err)
@@ -174,11 +175,12 @@ static prv_code parse_unix(prv_str rest, prv_store_conf *conf, prv_error *err)
     if (after.n < 2 || after.p[0] != '/')
         return refuse(err, PRV_ERR_SYNTAX,
                       "the socket in privacy_store must be an absolute path: redis+unix:///path");
-    if (!str_put(after, conf->path, sizeof conf->path))
+    prv_peer *peer = &conf->seeds[conf->n_seeds++];
+    if (!str_put(after, peer->path, sizeof peer->path))
         return refuse(err, PRV_ERR_VALUE,
                       "the path of the socket in privacy_store is longer than %d bytes",
                       PRV_STORE_PATH_MAX - 1);
-    snprintf(conf->label, sizeof conf->label, "%s", conf->path);
+    memcpy(peer->label, peer->path, sizeof peer->path);
     return PRV_OK;
 }
 
@@ -268,6 +270,7 @@ prv_code prv_store_conf_parse(const prv_store_settings *settings, prv_store_conf
         prv_store_conf_free(conf);
         return rc;
     }
+    snprintf(conf->label, sizeof conf->label, "%s", conf->seeds[0].label);
     *out = conf;
     return PRV_OK;
 }

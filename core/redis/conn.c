@@ -24,15 +24,20 @@ static ssize_t conn_read(const prv_conn *conn, char *p, size_t n)
     return recv(conn->fd, p, n, 0);
 }
 
-prv_conn *prv_conn_open(const prv_store_conf *conf, size_t addr)
+size_t prv_peer_addrs(const prv_peer *peer)
+{
+    return peer->n_addrs > 0 ? peer->n_addrs : 1;
+}
+
+prv_conn *prv_conn_open(const prv_peer *peer, size_t addr)
 {
     prv_conn *conn = calloc(1, sizeof *conn);
     if (conn == NULL)
         return NULL;
-    if (conf->path[0] != '\0')
-        conn->c = redisConnectUnixNonBlock(conf->path);
-    else if (addr < conf->n_addrs)
-        conn->c = redisConnectNonBlock(conf->addrs[addr], conf->port);
+    if (peer->path[0] != '\0')
+        conn->c = redisConnectUnixNonBlock(peer->path);
+    else if (addr < peer->n_addrs)
+        conn->c = redisConnectNonBlock(peer->addrs[addr], peer->port);
     if (conn->c == NULL || conn->c->err != 0 || !prv_feed_init(&conn->feed)) {
         int why = conn->c != NULL && conn->c->err == REDIS_ERR_IO ? errno : ENOMEM;
         prv_conn_close(conn);
@@ -85,7 +90,7 @@ bool prv_conn_add(prv_conn *conn, const char *p, size_t n)
     return true;
 }
 
-static bool conn_words(prv_conn *conn, const prv_str *words, size_t n)
+bool prv_conn_words(prv_conn *conn, const prv_str *words, size_t n)
 {
     char *out = NULL;
     size_t len = 0;
@@ -107,7 +112,7 @@ bool prv_conn_greet(prv_conn *conn, const prv_store_conf *conf, const char *nonc
         if (conf->user[0] != '\0')
             words[n++] = (prv_str){conf->user, strlen(conf->user)};
         words[n++] = (prv_str){conf->password, strlen(conf->password)};
-        if (!conn_words(conn, words, n))
+        if (!prv_conn_words(conn, words, n))
             return false;
         ++*replies;
     }
@@ -116,13 +121,21 @@ bool prv_conn_greet(prv_conn *conn, const prv_store_conf *conf, const char *nonc
         int len = snprintf(db, sizeof db, "%u", conf->db);
         words[0] = PRV_STR("SELECT");
         words[1] = (prv_str){db, (size_t)len};
-        if (!conn_words(conn, words, 2))
+        if (!prv_conn_words(conn, words, 2))
             return false;
         ++*replies;
     }
     words[0] = PRV_STR("PING");
     words[1] = (prv_str){nonce, strlen(nonce)};
-    return conn_words(conn, words, 2);
+    return prv_conn_words(conn, words, 2);
+}
+
+const char *prv_greeting_trouble(const prv_store_conf *conf, const char *nonce, size_t left,
+                                 const redisReply *r)
+{
+    (void)conf;
+    bool good = left > 1 ? r->type == REDIS_REPLY_STATUS : prv_nonce_matches(nonce, r);
+    return good ? NULL : prv_answer_trouble(r);
 }
 
 prv_io prv_conn_send(prv_conn *conn)

@@ -1,4 +1,4 @@
-/* The connection: connecting, greeting, flushing, replies in their order, and its end. */
+/* A backend's connection: connecting, greeting, flushing, replies in their order, and its end. */
 #include "store.h"
 
 #include <errno.h>
@@ -9,32 +9,32 @@
 
 static void link_ready(void *arg, bool readable, bool writable);
 
-static int64_t link_patience(const prv_store *s)
+static int64_t link_patience(const prv_backend *b)
 {
-    return s->conf->timeout_ms > PRV_HANG_MS ? s->conf->timeout_ms : PRV_HANG_MS;
+    return b->store->conf->timeout_ms > PRV_HANG_MS ? b->store->conf->timeout_ms : PRV_HANG_MS;
 }
 
-void prv_link_close(prv_store *s, prv_cmds *left)
+void prv_link_close(prv_backend *b, prv_cmds *left)
 {
-    if (s->io != NULL)
-        s->loop.io_close(s->io);
-    prv_conn_close(s->conn);
-    s->io = NULL;
-    s->conn = NULL;
-    s->link = PRV_LINK_DOWN;
-    prv_cmds_append(left, &s->held);
-    prv_cmds_append(left, &s->sent);
+    if (b->io != NULL)
+        b->store->loop.io_close(b->io);
+    prv_conn_close(b->conn);
+    b->io = NULL;
+    b->conn = NULL;
+    b->link = PRV_LINK_DOWN;
+    prv_cmds_append(left, &b->held);
+    prv_cmds_append(left, &b->sent);
 }
 
 /* The connection is no good: nothing on it or waiting for it will be answered. */
-static void link_fail(prv_store *s, const char *why)
+static void link_fail(prv_backend *b, const char *why)
 {
     prv_cmds left = {NULL, NULL};
-    prv_link_close(s, &left);
-    prv_cmds_append(&left, &s->pending);
-    s->probe = false;
-    prv_store_lost(s, why);
-    prv_cmds_fail(s, &left);
+    prv_link_close(b, &left);
+    prv_cmds_append(&left, &b->pending);
+    b->probe = false;
+    prv_backend_lost(b, why);
+    prv_cmds_fail(b->store, &left);
 }
 
 /*
@@ -42,16 +42,16 @@ static void link_fail(prv_store *s, const char *why)
  * time-out, CLIENT KILL. Then what was sent on it is sent once more, on a new connection: every
  * operation may be repeated. Only if that fails as well is Redis unavailable.
  */
-static void link_ended(prv_store *s)
+static void link_ended(prv_backend *b)
 {
-    if (s->link != PRV_LINK_UP || s->held.head != NULL || !prv_feed_empty(&s->conn->feed)) {
-        link_fail(s, s->link == PRV_LINK_UP ? "closed the connection within an answer"
+    if (b->link != PRV_LINK_UP || b->held.head != NULL || !prv_feed_empty(&b->conn->feed)) {
+        link_fail(b, b->link == PRV_LINK_UP ? "closed the connection within an answer"
                                             : "closed the connection at once");
         return;
     }
     prv_cmds left = {NULL, NULL}, again = {NULL, NULL}, dead = {NULL, NULL};
     bool failed = false;
-    prv_link_close(s, &left);
+    prv_link_close(b, &left);
     for (prv_cmd *cmd = prv_cmds_take(&left); cmd != NULL; cmd = prv_cmds_take(&left)) {
         if (cmd->kind == PRV_CMD_OP && cmd->first != NULL && !cmd->retried) {
             cmd->retried = true;
@@ -63,308 +63,306 @@ static void link_ended(prv_store *s)
         prv_cmds_add(&dead, cmd);
     }
     if (failed) {
-        prv_cmds_append(&again, &s->pending);
+        prv_cmds_append(&again, &b->pending);
         prv_cmds_append(&dead, &again);
-        s->probe = false;
-        prv_store_lost(s, "closes the connection on every request");
+        b->probe = false;
+        prv_backend_lost(b, "closes the connection on every request");
     } else {
-        prv_cmds_append(&again, &s->pending);
-        s->pending = again;
-        s->probe = s->probe || s->probing;
+        prv_cmds_append(&again, &b->pending);
+        b->pending = again;
+        b->probe = b->probe || b->probing;
     }
-    prv_cmds_fail(s, &dead);
+    prv_cmds_fail(b->store, &dead);
 }
 
 /* ---- connecting */
 
-static bool link_try(prv_store *s)
+static bool link_try(prv_backend *b)
 {
-    s->conn = prv_conn_open(s->conf, s->addr);
-    if (s->conn == NULL)
+    b->conn = prv_conn_open(&b->peer, b->addr);
+    if (b->conn == NULL)
         return false;
-    s->io = s->loop.io_open(s->loop.ctx, s->conn->fd, link_ready, s);
-    if (s->io == NULL) {
-        prv_conn_close(s->conn);
-        s->conn = NULL;
+    b->io = b->store->loop.io_open(b->store->loop.ctx, b->conn->fd, link_ready, b);
+    if (b->io == NULL) {
+        prv_conn_close(b->conn);
+        b->conn = NULL;
         errno = ENOMEM;
         return false;
     }
-    s->link = PRV_LINK_CONNECTING;
-    s->io_writing = true;
-    s->loop.io_want(s->io, false, true);
+    b->link = PRV_LINK_CONNECTING;
+    b->io_writing = true;
+    b->store->loop.io_want(b->io, false, true);
     return true;
 }
 
 /* Tries the addresses in turn, the one that worked last first. */
-static void link_connect(prv_store *s, int error)
+static void link_connect(prv_backend *b, int error)
 {
-    size_t n = s->conf->n_addrs > 0 ? s->conf->n_addrs : 1;
-    while (s->addr_tries < n) {
-        if (s->addr_tries++ > 0)
-            s->addr = (s->addr + 1) % n;
-        if (link_try(s))
+    size_t addrs = prv_peer_addrs(&b->peer);
+    while (b->addr_tries < addrs) {
+        if (b->addr_tries++ > 0)
+            b->addr = (b->addr + 1) % addrs;
+        if (link_try(b))
             return;
         error = errno;
     }
     char why[128], text[96];
     snprintf(why, sizeof why, "cannot be reached: %s", strerror_r(error, text, sizeof text));
-    link_fail(s, why);
+    link_fail(b, why);
 }
 
-static void link_begin(prv_store *s)
+static void link_begin(prv_backend *b)
 {
-    s->addr_tries = 0;
-    s->link_deadline = prv_store_now(s) + link_patience(s);
-    link_connect(s, 0);
+    b->addr_tries = 0;
+    b->deadline = prv_store_now(b->store) + link_patience(b);
+    link_connect(b, 0);
 }
 
 /* ---- sending */
 
-static void link_send(prv_store *s)
+static void link_send(prv_backend *b)
 {
-    prv_io io = prv_conn_send(s->conn);
+    prv_io io = prv_conn_send(b->conn);
     if (io == PRV_IO_DEAD) {
-        link_ended(s);
+        link_ended(b);
         return;
     }
     bool writing = io == PRV_IO_WAIT;
-    if (writing != s->io_writing) {
-        s->io_writing = writing;
-        s->loop.io_want(s->io, true, writing);
+    if (writing != b->io_writing) {
+        b->io_writing = writing;
+        b->store->loop.io_want(b->io, true, writing);
     }
 }
 
-static void link_expect(prv_store *s, prv_cmd *cmd, int64_t now)
+static void link_expect(prv_backend *b, prv_cmd *cmd, int64_t now)
 {
-    if (s->sent.head == NULL)
-        s->link_deadline = now + link_patience(s);
+    if (b->sent.head == NULL)
+        b->deadline = now + link_patience(b);
+    cmd->backend = b;
     cmd->sent_ms = now > 0 ? now : 1;
-    prv_cmds_add(&s->sent, cmd);
+    prv_cmds_add(&b->sent, cmd);
 }
 
-static prv_cmd *ping_new(prv_store *s)
+static prv_cmd *ping_new(prv_backend *b)
 {
-    prv_cmd *ping = prv_cmd_new(s, PRV_CMD_PING);
+    prv_cmd *ping = prv_cmd_new(b->store, PRV_CMD_PING);
     if (ping != NULL && !prv_nonce_make(ping->nonce)) {
-        prv_cmd_free(s, ping);
+        prv_cmd_free(b->store, ping);
         ping = NULL;
     }
     return ping;
 }
 
-static void link_greet(prv_store *s)
+static void link_greet(prv_backend *b)
 {
     size_t replies = 0;
-    int64_t now = prv_store_now(s);
-    prv_cmd *ping = ping_new(s);
-    bool ok = ping != NULL && prv_conn_greet(s->conn, s->conf, ping->nonce, &replies);
+    int64_t now = prv_store_now(b->store);
+    prv_cmd *ping = ping_new(b);
+    bool ok = ping != NULL && prv_conn_greet(b->conn, b->store->conf, ping->nonce, &replies);
     for (; ok && replies > 1; replies--) {
-        prv_cmd *cmd = prv_cmd_new(s, PRV_CMD_GREETING);
+        prv_cmd *cmd = prv_cmd_new(b->store, PRV_CMD_GREETING);
         ok = cmd != NULL;
-        if (ok)
-            link_expect(s, cmd, now);
+        if (ok) {
+            cmd->left = replies;
+            link_expect(b, cmd, now);
+        }
     }
     if (!ok) {
         if (ping != NULL)
-            prv_cmd_free(s, ping);
-        link_fail(s, "cannot be greeted: no memory or no randomness");
+            prv_cmd_free(b->store, ping);
+        link_fail(b, "cannot be greeted: no memory or no randomness");
         return;
     }
-    s->link_deadline = now + link_patience(s);
-    link_expect(s, ping, now);
-    s->link = PRV_LINK_GREETING;
-    s->io_writing = false;
-    s->loop.io_want(s->io, true, false);
-    link_send(s);
+    b->deadline = now + link_patience(b);
+    link_expect(b, ping, now);
+    b->link = PRV_LINK_GREETING;
+    b->io_writing = false;
+    b->store->loop.io_want(b->io, true, false);
+    link_send(b);
 }
 
-static bool link_format(prv_store *s, prv_cmd *cmd)
+static bool link_format(prv_backend *b, prv_cmd *cmd)
 {
     char *text = NULL;
-    size_t n = 0;
-    if (!prv_op_format(cmd->op, &s->scripts, cmd->eval, &text, &n))
+    size_t len = 0;
+    if (!prv_op_format(cmd->op, &b->store->scripts, cmd->eval, &text, &len))
         return false;
-    bool ok = prv_conn_add(s->conn, text, n);
+    bool ok = prv_conn_add(b->conn, text, len);
     redisFreeCommand(text);
     return ok;
 }
 
-static bool link_ping(prv_store *s, prv_cmd *ping, int64_t now)
+static bool link_ping(prv_backend *b, prv_cmd *ping, int64_t now)
 {
     const prv_str words[] = {PRV_STR("PING"), {ping->nonce, PRV_NONCE_LEN}};
-    char *text = NULL;
-    size_t n = 0;
-    if (!prv_words_format(words, 2, &text, &n))
-        return false;
-    bool ok = prv_conn_add(s->conn, text, n);
-    redisFreeCommand(text);
+    bool ok = prv_conn_words(b->conn, words, 2);
     if (ok)
-        link_expect(s, ping, now);
+        link_expect(b, ping, now);
     return ok;
 }
 
 /* Everything pending in one write, with a nonce behind it. */
-static void link_write(prv_store *s)
+static void link_write(prv_backend *b)
 {
-    int64_t now = prv_store_now(s);
+    int64_t now = prv_store_now(b->store);
     prv_cmds dead = {NULL, NULL};
-    bool any = s->probe;
-    for (prv_cmd *cmd = prv_cmds_take(&s->pending); cmd != NULL; cmd = prv_cmds_take(&s->pending)) {
+    bool any = b->probe;
+    for (prv_cmd *cmd = prv_cmds_take(&b->pending); cmd != NULL; cmd = prv_cmds_take(&b->pending)) {
         /* Nobody waits any more: a read is pointless, and a write was reported as not done. */
         bool pointless = cmd->first == NULL && (cmd->op->kind == PRV_OP_READ || cmd->dropped);
-        if (pointless || !link_format(s, cmd)) {
+        if (pointless || !link_format(b, cmd)) {
             prv_cmds_add(&dead, cmd);
             continue;
         }
-        link_expect(s, cmd, now);
+        link_expect(b, cmd, now);
         any = true;
     }
-    s->probing = s->probing || s->probe;
-    s->probe = false;
+    b->probing = b->probing || b->probe;
+    b->probe = false;
     if (any) {
-        prv_cmd *ping = ping_new(s);
-        if (ping == NULL || !link_ping(s, ping, now)) {
+        prv_cmd *ping = ping_new(b);
+        if (ping == NULL || !link_ping(b, ping, now)) {
             if (ping != NULL)
-                prv_cmd_free(s, ping);
-            link_fail(s, "cannot be asked: no memory or no randomness");
+                prv_cmd_free(b->store, ping);
+            link_fail(b, "cannot be asked: no memory or no randomness");
         } else {
-            link_send(s);
+            link_send(b);
         }
     }
-    prv_cmds_fail(s, &dead);
+    prv_cmds_fail(b->store, &dead);
 }
 
-void prv_link_flush(prv_store *s)
+void prv_link_flush(prv_backend *b)
 {
-    if (s->pending.head == NULL && !s->probe)
+    if (b->pending.head == NULL && !b->probe)
         return;
-    if (s->link == PRV_LINK_UP) {
-        link_write(s);
+    if (b->link == PRV_LINK_UP) {
+        link_write(b);
         return;
     }
-    s->probing = s->probing || s->probe;
-    s->probe = false;
-    if (s->link == PRV_LINK_DOWN && s->conn == NULL)
-        link_begin(s);
+    b->probing = b->probing || b->probe;
+    b->probe = false;
+    if (b->link == PRV_LINK_DOWN && b->conn == NULL)
+        link_begin(b);
 }
 
 /* ---- receiving */
 
-static void link_pong(prv_store *s, prv_cmd *ping)
+static void link_pong(prv_backend *b, prv_cmd *ping)
 {
-    int64_t took = prv_store_now(s) - ping->sent_ms;
-    bool greeting = s->link == PRV_LINK_GREETING;
-    prv_conn *conn = s->conn;
-    prv_cmd_free(s, ping);
+    int64_t took = prv_store_now(b->store) - ping->sent_ms;
+    bool greeting = b->link == PRV_LINK_GREETING;
+    prv_conn *conn = b->conn;
+    prv_cmd_free(b->store, ping);
     if (greeting)
-        s->link = PRV_LINK_UP;
-    bool fast = took <= s->conf->timeout_ms;
-    bool closed = prv_cell_due(s->cell) == 0; /* by another process' probe */
-    if (fast && (greeting || s->probing || (s->lost && closed)))
-        prv_store_regained(s);
-    else if (greeting || s->probing)
-        prv_store_lost(s, "answers more slowly than privacy_store_timeout");
-    while (s->conn == conn && !s->closing && s->held.head != NULL)
-        prv_cmd_deliver(s, prv_cmds_take(&s->held));
+        b->link = PRV_LINK_UP;
+    bool fast = took <= b->store->conf->timeout_ms;
+    bool closed = prv_cell_due(b->cell) == 0; /* by another process' probe */
+    if (fast && (greeting || b->probing || (b->lost && closed)))
+        prv_backend_regained(b);
+    else if (greeting || b->probing)
+        prv_backend_lost(b, "answers more slowly than privacy_store_timeout");
+    while (b->conn == conn && !b->store->closing && b->held.head != NULL)
+        prv_cmd_deliver(b->store, prv_cmds_take(&b->held));
 }
 
 /* A reply in its place; takes `reply`. */
-static void link_reply(prv_store *s, redisReply *reply)
+static void link_reply(prv_backend *b, redisReply *reply)
 {
-    prv_cmd *cmd = prv_cmds_take(&s->sent);
-    if (s->sent.head != NULL && s->link == PRV_LINK_UP)
-        s->link_deadline = s->sent.head->sent_ms + link_patience(s);
+    prv_cmd *cmd = prv_cmds_take(&b->sent);
+    if (b->sent.head != NULL && b->link == PRV_LINK_UP)
+        b->deadline = b->sent.head->sent_ms + link_patience(b);
     if (cmd == NULL) {
         freeReplyObject(reply);
-        link_fail(s, "answers what was not asked");
+        link_fail(b, "answers what was not asked");
         return;
     }
     cmd->reply = reply;
     if (cmd->kind == PRV_CMD_OP) {
-        prv_cmds_add(&s->held, cmd);
+        prv_cmds_add(&b->held, cmd);
         return;
     }
-    bool good = cmd->kind == PRV_CMD_PING ? prv_nonce_matches(cmd->nonce, reply)
-                                          : reply->type == REDIS_REPLY_STATUS;
-    if (good && cmd->kind == PRV_CMD_PING) {
-        link_pong(s, cmd);
+    bool ping = cmd->kind == PRV_CMD_PING;
+    const char *why = prv_greeting_trouble(b->store->conf, cmd->nonce, ping ? 1 : cmd->left, reply);
+    if (why == NULL && ping) {
+        link_pong(b, cmd);
         return;
     }
-    const char *why = prv_answer_trouble(reply);
-    prv_cmd_free(s, cmd);
-    if (!good)
-        link_fail(s, why);
+    prv_cmd_free(b->store, cmd);
+    if (why != NULL)
+        link_fail(b, why);
 }
 
 /* Gives out what has come whole. False: the connection is gone. */
-static bool link_replies(prv_store *s, const prv_conn *conn)
+static bool link_replies(prv_backend *b, const prv_conn *conn)
 {
     for (;;) {
         redisReply *reply = NULL;
-        prv_feed_result r = prv_feed_next(&s->conn->feed, &reply);
+        prv_feed_result r = prv_feed_next(&b->conn->feed, &reply);
         if (r == PRV_FEED_MORE)
             return true;
         if (r == PRV_FEED_REPLY)
-            link_reply(s, reply);
+            link_reply(b, reply);
         else
-            link_fail(s, "answers with something that is no record");
-        if (s->closing || s->conn != conn)
+            link_fail(b, "answers with something that is no record");
+        if (b->store->closing || b->conn != conn)
             return false;
     }
 }
 
-void prv_link_read(prv_store *s)
+void prv_link_read(prv_backend *b)
 {
-    const prv_conn *conn = s->conn;
+    const prv_conn *conn = b->conn;
     for (int i = 0; i < READS_A_TURN; i++) {
-        prv_io io = prv_conn_recv(s->conn);
+        prv_io io = prv_conn_recv(b->conn);
         if (io == PRV_IO_WAIT)
             return;
         if (io == PRV_IO_DEAD) {
-            link_ended(s);
+            link_ended(b);
             return;
         }
-        if (!link_replies(s, conn))
+        if (!link_replies(b, conn))
             return;
     }
 }
 
-static void link_connected(prv_store *s)
+static void link_connected(prv_backend *b)
 {
-    int error = prv_conn_error(s->conn);
+    int error = prv_conn_error(b->conn);
     if (error == 0) {
-        link_greet(s);
+        link_greet(b);
         return;
     }
     prv_cmds none = {NULL, NULL};
-    prv_link_close(s, &none);
-    link_connect(s, error);
+    prv_link_close(b, &none);
+    link_connect(b, error);
 }
 
 static void link_ready(void *arg, bool readable, bool writable)
 {
-    prv_store *s = arg;
+    prv_backend *b = arg;
+    prv_store *s = b->store;
     prv_store_enter(s);
-    if (s->link == PRV_LINK_CONNECTING) {
-        link_connected(s);
-    } else if (s->conn != NULL) {
-        const prv_conn *conn = s->conn;
+    if (b->link == PRV_LINK_CONNECTING) {
+        link_connected(b);
+    } else if (b->conn != NULL) {
+        const prv_conn *conn = b->conn;
         if (writable)
-            link_send(s);
-        if ((readable || !writable) && s->conn == conn)
-            prv_link_read(s);
-        if (!s->closing && s->link == PRV_LINK_UP)
-            prv_link_flush(s);
+            link_send(b);
+        if ((readable || !writable) && b->conn == conn)
+            prv_link_read(b);
+        if (!b->store->closing && b->link == PRV_LINK_UP)
+            prv_link_flush(b);
     }
     prv_store_leave(s);
 }
 
 /* ---- a peer that hangs */
 
-void prv_link_check(prv_store *s, int64_t now)
+void prv_link_check(prv_backend *b, int64_t now)
 {
-    bool waiting = s->link == PRV_LINK_CONNECTING || s->link == PRV_LINK_GREETING ||
-                   (s->link == PRV_LINK_UP && s->sent.head != NULL);
-    if (waiting && now >= s->link_deadline)
-        link_fail(s, s->link == PRV_LINK_UP ? "hangs" : "does not answer a new connection");
+    bool waiting = b->link == PRV_LINK_CONNECTING || b->link == PRV_LINK_GREETING ||
+                   (b->link == PRV_LINK_UP && b->sent.head != NULL);
+    if (waiting && now >= b->deadline)
+        link_fail(b, b->link == PRV_LINK_UP ? "hangs" : "does not answer a new connection");
 }

@@ -5,8 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SAY_AGAIN_MS 1000 /* a flapping Redis is one line a second */
-
 int64_t prv_store_now(const prv_store *s)
 {
     return s->loop.now_ms(s->loop.ctx);
@@ -24,32 +22,6 @@ void prv_store_say(const prv_store *s, prv_level level, const char *form, ...)
     if (n > 0)
         s->loop.log(s->loop.ctx, level,
                     (prv_str){line, (size_t)n < sizeof line ? (size_t)n : sizeof line - 1});
-}
-
-void prv_store_lost(prv_store *s, const char *why)
-{
-    int64_t now = prv_store_now(s);
-    prv_cell_report(s->cell, false, now);
-    s->probing = false;
-    s->lost = true;
-    if (!s->lost_said && now - s->lost_said_ms >= SAY_AGAIN_MS) {
-        s->lost_said = true;
-        s->lost_said_ms = now;
-        prv_store_say(s, PRV_LOG_WARN, "Redis at %s %s; deciding without it", s->conf->label, why);
-    }
-}
-
-void prv_store_regained(prv_store *s)
-{
-    int64_t now = prv_store_now(s);
-    prv_cell_report(s->cell, true, now);
-    s->probing = false;
-    s->lost = false;
-    if (s->lost_said) {
-        s->lost_said = false;
-        prv_store_say(s, PRV_LOG_NOTICE, "Redis at %s answers again", s->conf->label);
-    }
-    prv_queue_wake(s, now);
 }
 
 /* ---- lists */
@@ -193,7 +165,7 @@ static prv_cmd *cmd_for(prv_store *s, const prv_op *op, int64_t now)
         cmd->chain = *bucket_of(s, hash);
         *bucket_of(s, hash) = cmd;
     }
-    prv_cmds_add(&s->pending, cmd);
+    prv_backend_add(s->backends[0], cmd);
     return cmd;
 }
 
@@ -201,19 +173,20 @@ static prv_cmd *cmd_for(prv_store *s, const prv_op *op, int64_t now)
 
 /* An answer that is an error: one line when it begins and one when it ends, for reads and for
  * writes. */
-static void note_refusal(prv_store *s, const prv_cmd *cmd, const prv_reply *reply)
+static void note_refusal(const prv_store *s, const prv_cmd *cmd, const prv_reply *reply)
 {
+    prv_backend *b = cmd->backend;
     bool writes = cmd->op->kind != PRV_OP_READ;
     bool failed = reply->status == PRV_REPLY_UNAVAILABLE;
-    if (cmd->reply == NULL || s->refused[writes] == failed)
+    if (cmd->reply == NULL || b->refused[writes] == failed)
         return;
-    s->refused[writes] = failed;
+    b->refused[writes] = failed;
     if (failed)
-        prv_store_say(s, PRV_LOG_WARN, "Redis at %s %s; %s", s->conf->label,
+        prv_store_say(s, PRV_LOG_WARN, "Redis at %s %s; %s", b->peer.label,
                       prv_answer_trouble(cmd->reply),
                       writes ? "choices are not stored" : "records are not read");
     else
-        prv_store_say(s, PRV_LOG_NOTICE, "Redis at %s %s again", s->conf->label,
+        prv_store_say(s, PRV_LOG_NOTICE, "Redis at %s %s again", b->peer.label,
                       writes ? "takes choices" : "gives records");
 }
 
@@ -225,8 +198,7 @@ void prv_cmd_deliver(prv_store *s, prv_cmd *cmd)
         freeReplyObject(cmd->reply);
         cmd->reply = NULL;
         cmd->eval = true;
-        cmd->sent_ms = 0;
-        prv_cmds_add(&s->pending, cmd);
+        prv_backend_add(cmd->backend, cmd);
         return;
     }
     cmd_close(s, cmd);
@@ -268,19 +240,12 @@ static bool store_wanted(const prv_store *s, int64_t now)
 
 static int64_t store_next(const prv_store *s, int64_t now)
 {
-    int64_t at = INT64_MAX;
-    int64_t due = prv_cell_due(s->cell);
-    bool ready = s->link == PRV_LINK_DOWN || s->link == PRV_LINK_UP;
-    if (ready && (s->pending.head != NULL || s->probe))
-        return now;
-    if (s->deadline_head != NULL)
-        at = s->deadline_head->deadline;
-    if (!ready && s->link_deadline < at)
-        at = s->link_deadline;
-    if (s->link == PRV_LINK_UP && s->sent.head != NULL && s->link_deadline < at)
-        at = s->link_deadline;
-    if (due != 0 && due < at && store_wanted(s, now))
-        at = due;
+    int64_t at = s->deadline_head != NULL ? s->deadline_head->deadline : INT64_MAX;
+    bool wanted = store_wanted(s, now);
+    for (size_t i = 0; i < s->n_backends; i++) {
+        int64_t next = prv_backend_next(s->backends[i], now, wanted);
+        at = next < at ? next : at;
+    }
     return s->queue.next_ms < at ? s->queue.next_ms : at;
 }
 
@@ -309,14 +274,23 @@ static void expire_waits(prv_store *s, int64_t now)
         free(w);
         if (cmd->first == NULL)
             cmd->dropped = true;
-        if (!any) {
+        if (!any || !cmd->backend->lost) {
             char why[64];
             snprintf(why, sizeof why, "does not answer within %u ms",
                      (unsigned)s->conf->timeout_ms);
-            prv_store_lost(s, why);
+            prv_backend_lost(cmd->backend, why);
             any = true;
         }
         done(arg, &none);
+    }
+}
+
+/* If we were late ourselves, the replies are there. */
+static void store_catch_up(prv_store *s)
+{
+    for (size_t i = 0; i < s->n_backends && !s->closing; i++) {
+        if (s->backends[i]->link == PRV_LINK_UP && s->backends[i]->sent.head != NULL)
+            prv_link_read(s->backends[i]);
     }
 }
 
@@ -326,17 +300,19 @@ static void store_turn(void *arg)
     s->armed = INT64_MAX;
     prv_store_enter(s);
     int64_t now = prv_store_now(s);
-    if (s->link == PRV_LINK_UP && s->deadline_head != NULL && s->deadline_head->deadline <= now)
-        prv_link_read(s); /* if we were late ourselves, the replies are there */
+    if (s->deadline_head != NULL && s->deadline_head->deadline <= now)
+        store_catch_up(s);
     expire_waits(s, now);
-    if (!s->closing)
-        prv_link_check(s, now);
+    for (size_t i = 0; i < s->n_backends && !s->closing; i++)
+        prv_link_check(s->backends[i], now);
     if (!s->closing)
         prv_queue_run(s, now);
-    if (!s->closing && store_wanted(s, now) && prv_cell_ask(s->cell, now) == PRV_BREAKER_PROBE)
-        s->probe = true;
-    if (!s->closing)
-        prv_link_flush(s);
+    bool wanted = store_wanted(s, now);
+    for (size_t i = 0; i < s->n_backends && !s->closing; i++) {
+        if (wanted && prv_cell_ask(s->backends[i]->cell, now) == PRV_BREAKER_PROBE)
+            s->backends[i]->probe = true;
+        prv_link_flush(s->backends[i]);
+    }
     prv_store_leave(s);
 }
 
@@ -347,6 +323,8 @@ void prv_store_enter(prv_store *s)
 
 static void store_free(prv_store *s)
 {
+    while (s->n_backends > 0)
+        prv_backend_free(s->backends[0]);
     if (s->timer != NULL)
         s->loop.timer_close(s->timer);
     free(s);
@@ -371,15 +349,14 @@ prv_store *prv_store_open(const prv_store_conf *conf, const prv_loop *loop, prv_
         return NULL;
     s->conf = conf;
     s->loop = *loop;
-    s->cell = zone != NULL ? &zone->breaker : &s->own;
     s->armed = INT64_MAX;
     s->queue.next_ms = INT64_MAX;
     s->asked_ms = prv_store_now(s) - PRV_DEMAND_MS;
-    s->lost_said_ms = prv_store_now(s) - SAY_AGAIN_MS;
     prv_scripts_init(&s->scripts);
     s->timer = loop->timer_open(loop->ctx, store_turn, s);
-    if (s->timer == NULL) {
-        free(s);
+    prv_cell *cell = zone != NULL ? &zone->breaker : &s->own;
+    if (s->timer == NULL || prv_backend_new(s, &conf->seeds[0], cell) == NULL) {
+        store_free(s);
         return NULL;
     }
     return s;
@@ -393,8 +370,10 @@ void prv_store_close(prv_store *s)
     prv_store_enter(s);
     prv_queue_free(s);
     prv_cmds left = {NULL, NULL};
-    prv_link_close(s, &left);
-    prv_cmds_append(&left, &s->pending);
+    for (size_t i = 0; i < s->n_backends; i++) {
+        prv_link_close(s->backends[i], &left);
+        prv_cmds_append(&left, &s->backends[i]->pending);
+    }
     prv_cmds_fail(s, &left);
     /* Waits of a command that is being delivered further up the stack. */
     const prv_reply none = {.status = PRV_REPLY_UNAVAILABLE};
@@ -414,10 +393,10 @@ prv_wait *prv_store_submit(prv_store *s, const prv_op *op, prv_done done, void *
         return NULL;
     int64_t now = prv_store_now(s);
     s->asked_ms = now;
-    prv_breaker breaker = prv_cell_ask(s->cell, now);
+    prv_breaker breaker = prv_cell_ask(s->backends[0]->cell, now);
     prv_wait *w = NULL;
     if (breaker == PRV_BREAKER_PROBE)
-        s->probe = true;
+        s->backends[0]->probe = true;
     else if (breaker == PRV_BREAKER_CLOSED)
         w = malloc(sizeof *w);
     prv_cmd *cmd = w != NULL ? cmd_for(s, op, now) : NULL;

@@ -1,7 +1,7 @@
 /*
  * Inside the asynchronous client. A submit makes a prv_cmd (or joins one) and a prv_wait; nothing
- * else happens until the loop's next turn. Commands move pending -> sent -> held and are then
- * delivered:
+ * else happens until the loop's next turn. A command belongs to a backend: one Redis, one
+ * connection. On it commands move pending -> sent -> held and are then delivered:
  *
  *   pending   not yet written; written together in one flush that ends in PING <nonce>
  *   sent      written; replies come back in this order, PINGs among them
@@ -28,15 +28,19 @@
 
 typedef enum prv_cmd_kind { PRV_CMD_OP, PRV_CMD_PING, PRV_CMD_GREETING } prv_cmd_kind;
 
+typedef struct prv_backend prv_backend;
+
 typedef struct prv_cmd {
     struct prv_cmd *next;  /* in its list */
     struct prv_cmd *chain; /* in its bucket */
+    prv_backend *backend;  /* on whose lists it is */
     prv_cmd_kind kind;
     bool joinable;
     bool retried;
     bool eval;
     bool dropped; /* its last waiter was told `unavailable` */
     uint64_t hash;
+    size_t left;     /* of a greeting: replies to come, this one included */
     int64_t sent_ms; /* 0: not yet */
     redisReply *reply;
     prv_op *op;
@@ -82,36 +86,45 @@ typedef enum prv_link {
     PRV_LINK_UP
 } prv_link;
 
+struct prv_backend {
+    prv_store *store;
+    prv_peer peer;
+    prv_cell *cell; /* the zone's, or the store's own */
+    prv_link link;
+    prv_conn *conn;
+    void *io;
+    bool io_writing;
+    int64_t deadline; /* of connecting, greeting and the first reply */
+    size_t addr, addr_tries;
+    bool probe;   /* asked to find out whether Redis is well */
+    bool probing; /* under way */
+    prv_cmds pending, sent, held;
+
+    bool lost, lost_said;
+    int64_t lost_said_ms;
+    bool refused[2]; /* reads, writes: Redis answered with an error, and it was said */
+};
+
+#define PRV_BACKENDS_MAX 80
+
 struct prv_store {
     const prv_store_conf *conf;
     prv_loop loop;
     prv_scripts scripts;
-    prv_cell *cell; /* the zone's, or own */
-    prv_cell own;
+    prv_cell own; /* without a zone */
     void *timer;
     int64_t armed;  /* when it fires; INT64_MAX: it does not */
     unsigned depth; /* of calls into here: what is freed is freed at the outermost end */
     bool closing;
 
-    prv_link link;
-    prv_conn *conn;
-    void *io;
-    bool io_writing;
-    int64_t link_deadline; /* of connecting and greeting */
-    size_t addr, addr_tries;
-    bool probe;   /* asked to find out whether Redis is well */
-    bool probing; /* under way */
+    size_t n_backends;
+    prv_backend *backends[PRV_BACKENDS_MAX];
 
     size_t n_cmds;
-    prv_cmds pending, sent, held;
     prv_cmd *bucket[PRV_BUCKETS];
     prv_wait *deadline_head, *deadline_tail;
     int64_t asked_ms;
     prv_queue queue;
-
-    bool lost, lost_said;
-    int64_t lost_said_ms;
-    bool refused[2]; /* reads, writes: Redis answered with an error, and it was said */
 };
 
 int64_t prv_store_now(const prv_store *s);
@@ -119,9 +132,6 @@ void prv_store_enter(prv_store *s);
 void prv_store_leave(prv_store *s); /* arms the timer, or frees a closed store */
 __attribute__((format(printf, 3, 4))) void prv_store_say(const prv_store *s, prv_level level,
                                                          const char *form, ...);
-/* Transitions: the breaker is told, and one line is logged. */
-void prv_store_lost(prv_store *s, const char *why);
-void prv_store_regained(prv_store *s);
 
 /* ---- commands (store.c) */
 void prv_cmds_add(prv_cmds *list, prv_cmd *cmd);
@@ -134,11 +144,22 @@ void prv_cmd_free(prv_store *s, prv_cmd *cmd);
 void prv_cmd_deliver(prv_store *s, prv_cmd *cmd);
 void prv_cmds_fail(prv_store *s, prv_cmds *list);
 
+/* ---- backend.c */
+prv_backend *prv_backend_new(prv_store *s, const prv_peer *peer,
+                             prv_cell *cell); /* NULL: no memory */
+void prv_backend_free(prv_backend *b);        /* without commands and connection */
+/* Transitions: the breaker is told, and one line is logged. */
+void prv_backend_lost(prv_backend *b, const char *why);
+void prv_backend_regained(prv_backend *b);
+void prv_backend_add(prv_backend *b, prv_cmd *cmd); /* to its pending */
+/* When the backend wants a turn; INT64_MAX: never. */
+int64_t prv_backend_next(const prv_backend *b, int64_t now, bool wanted);
+
 /* ---- link.c */
-void prv_link_flush(prv_store *s); /* writes what is pending, connecting first if need be */
-void prv_link_check(prv_store *s, int64_t now); /* a peer that hangs */
-void prv_link_read(prv_store *s);
-void prv_link_close(prv_store *s,
+void prv_link_flush(prv_backend *b); /* writes what is pending, connecting first if need be */
+void prv_link_check(prv_backend *b, int64_t now); /* a peer that hangs */
+void prv_link_read(prv_backend *b);
+void prv_link_close(prv_backend *b,
                     prv_cmds *left); /* quietly; what was not delivered goes to *left */
 
 /* ---- queue.c */

@@ -104,10 +104,9 @@ static bool sync_greet(prv_sync *sync, int64_t deadline)
     for (; replies > 0; replies--) {
         if (!sync_recv(sync, deadline))
             return false;
-        bool good = replies > 1 ? sync->reply->type == REDIS_REPLY_STATUS
-                                : prv_nonce_matches(nonce, sync->reply);
-        if (!good) {
-            sync_fail(sync, prv_answer_trouble(sync->reply));
+        const char *why = prv_greeting_trouble(sync->conf, nonce, replies, sync->reply);
+        if (why != NULL) {
+            sync_fail(sync, why);
             return false;
         }
     }
@@ -117,7 +116,7 @@ static bool sync_greet(prv_sync *sync, int64_t deadline)
 static bool sync_connect_one(prv_sync *sync, size_t addr, int64_t deadline)
 {
     char text[96];
-    sync->conn = prv_conn_open(sync->conf, addr);
+    sync->conn = prv_conn_open(&sync->conf->seeds[0], addr);
     int error = sync->conn == NULL ? errno : 0;
     if (error == 0) {
         if (!sync_poll(sync, POLLOUT, deadline))
@@ -135,7 +134,7 @@ static bool sync_connect_one(prv_sync *sync, size_t addr, int64_t deadline)
 
 static bool sync_connect(prv_sync *sync, int64_t deadline)
 {
-    size_t n = sync->conf->n_addrs > 0 ? sync->conf->n_addrs : 1;
+    size_t n = prv_peer_addrs(&sync->conf->seeds[0]);
     for (size_t i = 0; i < n; i++) {
         if (sync_connect_one(sync, i, deadline))
             return true;

@@ -51,9 +51,9 @@ static void test_any_of_the_addresses_of_a_name(void **state)
     snprintf(url, sizeof url, "redis://127.0.0.1:%d", store_redis.port);
     store_open_with(&f, url, "", TIMEOUT);
     /* The first address refuses; the second is where Redis listens. */
-    snprintf(f.conf->addrs[1], PRV_STORE_ADDR_MAX, "127.0.0.1");
-    snprintf(f.conf->addrs[0], PRV_STORE_ADDR_MAX, "::1");
-    f.conf->n_addrs = 2;
+    snprintf(f.conf->seeds[0].addrs[1], PRV_STORE_ADDR_MAX, "127.0.0.1");
+    snprintf(f.conf->seeds[0].addrs[0], PRV_STORE_ADDR_MAX, "::1");
+    f.conf->seeds[0].n_addrs = 2;
     prv_op op = store_op_read("privacy:consent:{none}");
     assert_int_equal(store_ask(&f, &op).status, PRV_REPLY_ABSENT);
     assert_int_equal(test_loop_logged(f.loop, "Redis"), 0);

@@ -29,11 +29,11 @@ static void describe(const prv_store_conf *conf, char *out, size_t cap)
 {
     if (conf == NULL)
         snprintf(out, cap, "off");
-    else if (conf->path[0] != '\0')
-        snprintf(out, cap, "%s db=%u user=%s", conf->path, conf->db, conf->user);
+    else if (conf->seeds[0].path[0] != '\0')
+        snprintf(out, cap, "%s db=%u user=%s", conf->seeds[0].path, conf->db, conf->user);
     else
-        snprintf(out, cap, "%s port=%d db=%u user=%s", conf->addrs[0], conf->port, conf->db,
-                 conf->user);
+        snprintf(out, cap, "%s port=%d db=%u user=%s", conf->seeds[0].addrs[0], conf->seeds[0].port,
+                 conf->db, conf->user);
 }
 
 static const char *code_name(prv_code code)
@@ -161,16 +161,16 @@ static void test_localhost_keeps_every_address(void **state)
         return;
     }
     assert_int_equal(parse("redis://localhost:7000", "", &conf, &err), PRV_OK);
-    assert_in_range(conf->n_addrs, 1, PRV_STORE_ADDRS);
+    assert_in_range(conf->seeds[0].n_addrs, 1, PRV_STORE_ADDRS);
     for (const struct addrinfo *one = known; one != NULL; one = one->ai_next) {
         char text[NI_MAXHOST];
         bool kept = false;
         assert_int_equal(
             getnameinfo(one->ai_addr, one->ai_addrlen, text, sizeof text, NULL, 0, NI_NUMERICHOST),
             0);
-        for (size_t i = 0; i < conf->n_addrs; i++)
-            kept = kept || strcmp(conf->addrs[i], text) == 0;
-        assert_true(kept || conf->n_addrs == PRV_STORE_ADDRS);
+        for (size_t i = 0; i < conf->seeds[0].n_addrs; i++)
+            kept = kept || strcmp(conf->seeds[0].addrs[i], text) == 0;
+        assert_true(kept || conf->seeds[0].n_addrs == PRV_STORE_ADDRS);
     }
     assert_string_equal(conf->label, "localhost:7000");
     freeaddrinfo(known);
