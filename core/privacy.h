@@ -250,6 +250,7 @@ typedef struct prv_state {
     bool present;     /* something valid of this policy id was found */
     bool unreadable;  /* a cookie of ours arrived that could not be verified or read (row 14) */
     bool stored;      /* the token says, or we saw, that Redis holds the record */
+    bool away;        /* of a token: made over a record in Redis while that was away, so it only lowers what is there */
     bool restricted;
     bool swept;       /* denied cookies were expired since the last choice */
     bool old_key;     /* of a record as read: something in it is vouched for by a key that no longer signs */

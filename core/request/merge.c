@@ -109,8 +109,29 @@ void prv_state_common(prv_state *first, const prv_state *other)
 
 /* ------------------------------------------------------------------ token, record, cache */
 
+/* A refusal that was made while the store was away. The grants in that cookie are what its node happened to know, and must
+ * not undo what an operator took away meanwhile; grants that it lacks were answered as not done. So only what both grant. */
+static void lower_only(prv_state *out, const prv_state *token, const prv_state *seen)
+{
+    prv_state merged = *seen;
+    if (seen->seq > token->seq) {
+        prv_state_lower(&merged, token, PRV_LATER_RECORD);
+    } else {
+        prv_state_common(&merged, token);
+        merged.seq = token->seq;
+        merged.swept = token->swept;
+        if (token->at > merged.at)
+            merged.at = token->at;
+    }
+    *out = merged;
+}
+
 void prv_state_last_seen(prv_state *out, const prv_state *token, const prv_state *seen)
 {
+    if (token->away) {
+        lower_only(out, token, seen);
+        return;
+    }
     prv_state merged = seen->seq >= token->seq ? *seen : *token;
     if (seen->seq < token->seq) {
         prv_state_lower(&merged, seen, PRV_LATER_TOKEN);
@@ -132,6 +153,7 @@ static void merge_record(prv_request *rq, const prv_state *record, prv_state *ou
     else
         *out = *record;
     out->stored = true;
+    out->away = false;
     if (!rq->has_token)
         return;
     const bool age = out->age.under != record->age.under || out->age.ok != record->age.ok;
@@ -153,7 +175,7 @@ static void merge_without(prv_request *rq, prv_record_status status, const prv_s
     }
     if (!rq->has_token)
         return;
-    if (rq->token.stored) {
+    if (rq->token.stored || rq->token.away) {
         out->granted = 0;
         other_drop_grants(out, NULL);
     } else if (status == PRV_RECORD_ABSENT && out->id_len == PRV_ID_LEN) {
@@ -170,9 +192,9 @@ static bool age_differs(const prv_age *a, const prv_age *b)
 
 static bool differs(const prv_state *a, const prv_state *b)
 {
-    return a->seq != b->seq || a->stored != b->stored || a->refused != b->refused ||
-           a->granted != b->granted || a->restricted != b->restricted ||
-           age_differs(&a->age, &b->age);
+    return a->seq != b->seq || a->stored != b->stored || a->away != b->away ||
+           a->refused != b->refused || a->granted != b->granted ||
+           a->restricted != b->restricted || age_differs(&a->age, &b->age);
 }
 
 void prv_request_merge(prv_request *rq, prv_record_status status, const prv_state *record)

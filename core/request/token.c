@@ -24,7 +24,8 @@ enum flag {
     FLAG_RESTRICTED = 2,
     FLAG_SWEPT = 4,
     FLAG_SECONDS = 8, /* lifetimes under 18 hours are exact */
-    FLAGS_KNOWN = 15
+    FLAG_AWAY = 32,
+    FLAGS_KNOWN = 15 | FLAG_AWAY
 };
 
 #define SIGNALS_KNOWN (PRV_SIGNAL_GPC | PRV_SIGNAL_DNT)
@@ -153,6 +154,7 @@ static bool read_body(const prv_policy *policy, const uint8_t *body, size_t n, p
     out->stored = flags & FLAG_STORED;
     out->restricted = flags & FLAG_RESTRICTED;
     out->swept = flags & FLAG_SWEPT;
+    out->away = flags & FLAG_AWAY;
     out->signals = (uint8_t)signals;
     put_choices(policy, &refused, false, out);
     put_choices(policy, &granted, true, out);
@@ -302,7 +304,8 @@ static void write_body(const prv_policy *policy, const prv_state *state, writer 
     put(w, state->version, 4);
     put(w,
         (state->stored ? FLAG_STORED : 0) | (state->restricted ? FLAG_RESTRICTED : 0) |
-            (state->swept ? FLAG_SWEPT : 0) | (seconds ? FLAG_SECONDS : 0),
+            (state->swept ? FLAG_SWEPT : 0) | (seconds ? FLAG_SECONDS : 0) |
+            (state->away ? FLAG_AWAY : 0),
         1);
     put(w, state->signals & SIGNALS_KNOWN, 1);
     put_varint(w, state->seq);

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #define WRITE_TRIES 3
+#define AWAY_LEAP 63 /* so many writes whose answers were lost may have put the record ahead of the cookie */
 #define HOUR 3600
 
 /* ------------------------------------------------------------------ what a change does */
@@ -139,6 +140,7 @@ static bool next_make(prv_change_run *run, uint32_t stored_seq)
     next->present = true;
     next->unreadable = false;
     next->stored = false;
+    next->away = false;
     next->swept = false;
     next->seq = above(larger(larger(stored_seq, run->attempted),
                              larger(base.seq, rq->has_token ? rq->token.seq : 0)));
@@ -202,6 +204,9 @@ static prv_change_step change_local(prv_change_run *run)
     run->has_record_id = run->rq->state.id_len == PRV_ID_LEN;
     if (!next_make(run, 0))
         return PRV_CHANGE_UNAVAILABLE;
+    run->next.away = run->has_record_id && (run->rq->state.stored || run->rq->state.away);
+    if (run->next.away && run->next.seq <= UINT32_MAX - AWAY_LEAP)
+        run->next.seq += AWAY_LEAP;
     adopt(run);
     return PRV_CHANGE_LOCAL;
 }

@@ -15,7 +15,7 @@ static bool same(const prv_state *a, const prv_state *b)
         if (a->other[i].hash != b->other[i].hash || a->other[i].granted != b->other[i].granted)
             return false;
     }
-    return a->stored == b->stored && a->restricted == b->restricted && a->swept == b->swept &&
+    return a->stored == b->stored && a->away == b->away && a->restricted == b->restricted && a->swept == b->swept &&
            a->signals == b->signals && a->id_len == b->id_len && a->version == b->version &&
            a->seq == b->seq && a->at == b->at && a->expires == b->expires &&
            a->granted == b->granted && a->refused == b->refused && a->age.ok == b->age.ok &&

@@ -206,7 +206,7 @@ static void test_grants_of_another_version(void **state)
     assert_non_null(strstr(rig_field(&r, "refused"), "brand-new"));
 }
 
-static void test_down_keeps_the_next_seq_in_the_cookie(void **state)
+static void test_down_keeps_a_later_seq_in_the_cookie(void **state)
 {
     (void)state;
     choose("\"statistics\":true");
@@ -216,9 +216,58 @@ static void test_down_keeps_the_next_seq_in_the_cookie(void **state)
     bool old_key;
     const char *value = strchr(r.jar, '=') + 1;
     assert_int_equal(prv_token_read(&r.site, rig_str(value), &token, &old_key, NULL), PRV_TOKEN_OK);
-    assert_int_equal(token.seq, 2);
+    assert_int_equal(token.seq, 2 + 63); /* ahead of what lost answers may have left */
     assert_false(token.stored);
+    assert_true(token.away);
     assert_int_equal(token.refused, bit("statistics"));
+}
+
+/* The cookie lags behind the record by writes that were answered 503. */
+static void test_down_a_refusal_beats_grants_whose_answers_were_lost(void **state)
+{
+    (void)state;
+    choose("\"preferences\":true");
+    r.deaf = true;
+    assert_int_equal(choose("\"statistics\":true"), 503);
+    assert_int_equal(choose("\"marketing\":true"), 503);
+    assert_field("granted", "preferences,statistics,marketing");
+    r.deaf = false;
+    r.down = true;
+    assert_int_equal(choose("\"marketing\":false"), 202);
+    r.down = false;
+    assert_int_equal(rig_get(&r, "/privacy/consent"), 200);
+    rig_assert_has(&r, "\"marketing\":{\"allowed\":false,\"reason\":\"refused\"");
+    rig_assert_has(&r, "\"preferences\":{\"allowed\":true");
+}
+
+static void test_down_a_refusal_undoes_no_edit_by_hand(void **state)
+{
+    (void)state;
+    choose("\"preferences\":true,\"statistics\":true");
+    rig_set(&r, "refused", "statistics");
+    r.down = true;
+    assert_int_equal(choose("\"marketing\":false"), 202);
+    r.down = false;
+    assert_int_equal(rig_get(&r, "/privacy/consent"), 200);
+    rig_assert_has(&r, "\"statistics\":{\"allowed\":false,\"reason\":\"refused\"");
+    rig_assert_has(&r, "\"marketing\":{\"allowed\":false,\"reason\":\"refused\"");
+    rig_assert_has(&r, "\"preferences\":{\"allowed\":true");
+    assert_int_equal(choose("\"statistics\":true"), 200);
+    rig_assert_has(&r, "\"statistics\":{\"allowed\":true");
+    assert_field("refused", "marketing");
+}
+
+static void test_down_a_refusal_brings_no_record_back(void **state)
+{
+    (void)state;
+    choose("\"preferences\":true");
+    rig_delete_record(&r);
+    r.down = true;
+    assert_int_equal(choose("\"marketing\":false"), 202);
+    r.down = false;
+    assert_int_equal(rig_get(&r, "/privacy/consent"), 200);
+    rig_assert_has(&r, "\"preferences\":{\"allowed\":false");
+    rig_assert_has(&r, "\"marketing\":{\"allowed\":false,\"reason\":\"refused\"");
 }
 
 /* ------------------------------------------------------------------ the next state */
@@ -356,7 +405,10 @@ int main(void)
         STORE(test_what_an_operator_wrote_stays),
         STORE(test_names_of_another_version),
         STORE(test_grants_of_another_version),
-        STORE(test_down_keeps_the_next_seq_in_the_cookie),
+        STORE(test_down_keeps_a_later_seq_in_the_cookie),
+        STORE(test_down_a_refusal_beats_grants_whose_answers_were_lost),
+        STORE(test_down_a_refusal_undoes_no_edit_by_hand),
+        STORE(test_down_a_refusal_brings_no_record_back),
         OFF(test_expired_and_outdated_grants_are_not_dated_anew),
         STORE(test_expired_and_outdated_grants_are_not_dated_anew),
         OFF(test_a_carried_grant_keeps_its_end),
