@@ -24,6 +24,7 @@ void *prv_dir_create(apr_pool_t *p, char *path)
     conf->forward = PRV_UNSET;
     conf->endpoint = PRV_UNSET;
     conf->well_known = PRV_UNSET;
+    conf->status = PRV_UNSET;
     return conf;
 }
 
@@ -38,6 +39,7 @@ void *prv_dir_merge(apr_pool_t *p, void *base_, void *add_)
     NEAREST(failure_deny, PRV_UNSET);
     NEAREST(forward, PRV_UNSET);
     NEAREST(well_known, PRV_UNSET);
+    NEAREST(status, PRV_UNSET);
     NEAREST(require, NULL);
     NEAREST(vendor, NULL);
     NEAREST(scrub, NULL);

@@ -298,6 +298,13 @@ static const char *set_well_known(cmd_parms *cmd, void *dir, int on)
     return NULL;
 }
 
+static const char *set_status(cmd_parms *cmd, void *dir, int on)
+{
+    PLACE(cmd, IN_LOCATION);
+    ((prv_dir_conf *)dir)->status = on ? PRV_YES : PRV_NO;
+    return NULL;
+}
+
 /* ------------------------------------------------------------------ servers */
 
 static const char *set_policy(cmd_parms *cmd, void *dir, const char *arg)
@@ -473,6 +480,7 @@ const command_rec prv_commands[] = {
     SWITCH("PrivacyEndpoint", set_endpoint, LOCATION, "On: the visitor's endpoints are here"),
     SWITCH("PrivacyWellKnown", set_well_known, LOCATION,
            "On: serve /.well-known/gpc.json and /.well-known/dnt/"),
+    SWITCH("PrivacyStatus", set_status, LOCATION, "On: show what was counted, for Prometheus"),
     LIST("PrivacyLimit", set_limit, SERVER, "off, or a rate such as 30r/m burst=30"),
     SWITCH("PrivacyForward", set_forward, ANY, "On: send Privacy-Consent and Privacy-Age upstream"),
     LIST("PrivacyScrubArgs", set_scrub, ANY, "query parameters replaced in PRIVACY_REQUEST_URI"),

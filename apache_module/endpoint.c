@@ -157,8 +157,30 @@ static bool lacks_slash(const prv_http *http)
            memcmp(http->path.p, http->mount.p, http->path.n) == 0;
 }
 
+static int show_status(request_rec *r)
+{
+    const prv_shared *shared = prv_server_of(r->server)->shared;
+    prv_response response = {0};
+    if (r->main) {
+        return HTTP_NOT_FOUND;
+    }
+    const prv_http http = {.method = prv_str_of(r->method), .accept = field(r, "Accept")};
+    prv_status status = {.env = &prv_root_get(r)->env};
+    if (shared) {
+        status.zone = shared->zone;
+        status.sites = (const prv_site *const *)(const void *)shared->sites->elts;
+        status.n_sites = (size_t)shared->sites->nelts;
+        status.store = shared->store != NULL;
+    }
+    prv_status_respond(&status, &http, &response);
+    return respond(r, &response);
+}
+
 int prv_handler(request_rec *r)
 {
+    if (prv_is_status(prv_dir_of(r))) {
+        return show_status(r);
+    }
     if (prv_server_of(r->server)->strongest == PRV_MODE_OFF) {
         return DECLINED;
     }

@@ -42,6 +42,21 @@ static void complete(request_rec *r)
     prv_env_set(view, r, shared->env_wanted);
 }
 
+/* By the location that answered; a request that could not be read came to none. */
+static void count(request_rec *r, const prv_root *root)
+{
+    prv_view *view = prv_view_get(r);
+    if (!root->captured || view->dir->mode == PRV_MODE_UNSET ||
+        view->dir->mode == (int)PRV_MODE_OFF) {
+        return;
+    }
+    prv_view_decide(view, r, false);
+    const apr_array_header_t *set = root->set_cookies;
+    prv_tally_count(&root->rq, &view->rules, &view->d,
+                    set ? (const prv_str *)(const void *)set->elts : NULL,
+                    set ? (size_t)set->nelts : 0);
+}
+
 int prv_log_transaction(request_rec *r)
 {
     const prv_server_conf *server = prv_server_of(r->server);
@@ -56,6 +71,9 @@ int prv_log_transaction(request_rec *r)
         /* mod_log_config reads the first and the last of a chain of redirects. */
         if (server->shared->env_wanted && (any == r || !any->next)) {
             complete(any);
+        }
+        if (!any->next) {
+            count(any, root);
         }
     }
     return DECLINED;

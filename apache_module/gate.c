@@ -16,7 +16,8 @@ static prv_mode mode_of(const prv_view *view)
 
 static bool is_exempt(const prv_view *view, const request_rec *r)
 {
-    return prv_is_endpoint(view->dir) || prv_is_well_known(view->dir, r->uri);
+    return prv_is_endpoint(view->dir) || prv_is_well_known(view->dir, r->uri) ||
+           prv_is_status(view->dir);
 }
 
 /* ------------------------------------------------------------------ first look */
@@ -85,31 +86,34 @@ int prv_post_read_first(request_rec *r)
 
 /* ------------------------------------------------------------------ virtual locations */
 
-int prv_translate(request_rec *r)
+/* No alias, proxy or rewrite rule of the server may take it. */
+static int take(request_rec *r)
 {
-    if (server_is_off(r)) {
-        return DECLINED;
-    }
-    prv_view *view = prv_view_get(r);
-    if (r->prev) {
-        prv_hear_application(r->prev);
-    }
-    prv_upstream_restore(view->root, r);
-    view->endpoint = mode_of(view) != PRV_MODE_OFF && is_exempt(view, r);
-    if (!view->endpoint) {
-        return DECLINED;
-    }
-    /* No alias, proxy or rewrite rule of the server may take it. */
     r->proxyreq = PROXYREQ_NONE;
     r->handler = PRV_HANDLER; /* none would be FallbackResource's */
     r->filename = apr_pstrdup(r->pool, r->uri);
     return OK;
 }
 
+int prv_translate(request_rec *r)
+{
+    if (server_is_off(r)) {
+        return prv_is_status(prv_dir_of(r)) ? take(r) : DECLINED;
+    }
+    prv_view *view = prv_view_get(r);
+    if (r->prev) {
+        prv_hear_application(r->prev);
+    }
+    prv_upstream_restore(view->root, r);
+    view->endpoint =
+        prv_is_status(view->dir) || (mode_of(view) != PRV_MODE_OFF && is_exempt(view, r));
+    return view->endpoint ? take(r) : DECLINED;
+}
+
 int prv_map_to_storage(request_rec *r)
 {
     if (server_is_off(r)) {
-        return DECLINED;
+        return prv_is_status(prv_dir_of(r)) ? OK : DECLINED;
     }
     /* No file, no directory index, no .htaccess: only <Location> speaks here. */
     return prv_view_get(r)->endpoint ? OK : DECLINED;

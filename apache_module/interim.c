@@ -124,8 +124,12 @@ static bool is_kept(prv_view *view, request_rec *r, const line *field)
     prv_str value = prv_str_of(prv_text(r, field->value));
     unsigned vary = 0;
     remember(view->root, value);
-    return view->rules.mode != PRV_MODE_ON ||
-           prv_edit_set_cookie(&view->root->rq, &view->rules, &view->d, value, &vary) == PRV_KEEP;
+    if (view->rules.mode != PRV_MODE_ON ||
+        prv_edit_set_cookie(&view->root->rq, &view->rules, &view->d, value, &vary) == PRV_KEEP) {
+        return true;
+    }
+    view->root->tally.set_cookies++;
+    return false;
 }
 
 static void put(apr_bucket_brigade *out, const char *p, size_t n)

@@ -52,6 +52,7 @@ typedef struct prv_dir_conf {
     prv_tristate forward;
     prv_tristate endpoint;
     prv_tristate well_known;
+    prv_tristate status;
     const char *mount; /* of the endpoint; NULL: PrivacyHome */
     const ap_expr_info_t *region;
     const apr_array_header_t *region_fields; /* of const char *: request fields that it reads */
@@ -65,6 +66,7 @@ typedef struct prv_dir_conf {
 /* What one process generation shares: made in post_config, filled in by each child. */
 typedef struct prv_shared {
     prv_zone *zone;
+    const apr_array_header_t *sites; /* of const prv_site *: one for each policy in use */
     const prv_store_conf *store;
     struct prv_backend *backend; /* per child; NULL: no store or no thread */
     uint32_t timeout_ms;
@@ -171,6 +173,7 @@ typedef struct prv_root {
     prv_server_conf *server;
     prv_env env;
     prv_request rq;
+    prv_tally tally;
     prv_str *cookies; /* as the client sent them */
     bool captured;
     bool begun;          /* token and cache were read */
@@ -232,6 +235,8 @@ prv_str prv_uri_of(const request_rec *r);
 /* Is this request one that the endpoint or well-known handler answers? */
 bool prv_is_endpoint(const prv_dir_conf *dir);
 bool prv_is_well_known(const prv_dir_conf *dir, const char *path);
+/* ... or where the counters are shown? With Privacy off, too. */
+bool prv_is_status(const prv_dir_conf *dir);
 
 /* The handler's name in logs. prv_handler() goes by the directives: SetHandler cannot reach it. */
 #define PRV_HANDLER "privacy-endpoint"

@@ -47,6 +47,8 @@ static void edit_set_cookies(prv_view *view, request_rec *r, apr_table_t *table)
         prv_str value = APR_ARRAY_IDX(all, i, prv_str);
         if (prv_edit_set_cookie(&root->rq, &rules, &view->d, value, &vary) == PRV_KEEP) {
             APR_ARRAY_PUSH(kept, const char *) = value.p;
+        } else {
+            root->tally.set_cookies++;
         }
     }
     prv_view_depends(view, vary);
@@ -228,7 +230,8 @@ static void edit_answer(request_rec *r)
     if (view->rules.mode == PRV_MODE_OFF) {
         return;
     }
-    if (root->server->shared->env_wanted & (1u << PRV_VAR_REMOVED | 1u << PRV_VAR_UNKNOWN)) {
+    if (view->rules.mode == PRV_MODE_REPORT ||
+        root->server->shared->env_wanted & (1u << PRV_VAR_REMOVED | 1u << PRV_VAR_UNKNOWN)) {
         remember_cookies(root, r);
     }
     prv_hear_application(r);

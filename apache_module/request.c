@@ -136,6 +136,7 @@ static void begin(prv_root *root, bool io)
     rq->env = &root->env;
     rq->site = &root->server->site;
     rq->zone = root->server->shared ? root->server->shared->zone : NULL;
+    rq->tally = &root->tally;
     rq->signals = (uint8_t)signals;
     /* HTTP/1 joins repeated fields with a comma, HTTP/2 with a semicolon. */
     rq->comma_joined = strncmp(r->protocol ? r->protocol : "", "HTTP/2", 6) != 0;
@@ -188,6 +189,11 @@ bool prv_is_well_known(const prv_dir_conf *dir, const char *path)
             strncmp(path, "/.well-known/dnt/", 17) == 0);
 }
 
+bool prv_is_status(const prv_dir_conf *dir)
+{
+    return dir->status == PRV_YES;
+}
+
 /* false: a gate whose names were never checked; cannot be, and then refuses. */
 static bool rules_fill(const prv_view *view, const request_rec *r, prv_rules *rules)
 {
@@ -197,7 +203,7 @@ static bool rules_fill(const prv_view *view, const request_rec *r, prv_rules *ru
     rules->mode = dir->mode == PRV_MODE_UNSET ? PRV_MODE_OFF : (prv_mode)dir->mode;
     rules->store_failure_deny = dir->failure_deny == PRV_YES;
     rules->forward = dir->forward != PRV_NO;
-    rules->exempt = prv_is_endpoint(dir) || prv_is_well_known(dir, r->uri);
+    rules->exempt = prv_is_endpoint(dir) || prv_is_well_known(dir, r->uri) || prv_is_status(dir);
     rules->min_age = (uint8_t)dir->min_age;
     rules->age_answer = dir->age_answer;
     const prv_bound *require = dir->require ? prv_named_under(dir->require, policy) : NULL;

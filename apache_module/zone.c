@@ -54,6 +54,28 @@ static void name_variables(apr_pool_t *p, prv_shared *shared)
     }
 }
 
+/* What counts, and what PrivacyStatus tells about. */
+static const apr_array_header_t *note_sites(apr_pool_t *p, server_rec *main_server, prv_zone *zone)
+{
+    apr_array_header_t *sites = apr_array_make(p, 2, sizeof(const prv_site *));
+    for (server_rec *s = main_server; s; s = s->next) {
+        prv_server_conf *conf = prv_server_of(s);
+        bool known = false;
+        if (conf->strongest == PRV_MODE_OFF) {
+            continue;
+        }
+        conf->site.counts = prv_zone_site(zone, conf->site.policy);
+        for (int i = 0; i < sites->nelts; i++) {
+            known = known ||
+                    APR_ARRAY_IDX(sites, i, const prv_site *)->policy == conf->site.policy;
+        }
+        if (!known) {
+            APR_ARRAY_PUSH(sites, const prv_site *) = &conf->site;
+        }
+    }
+    return sites;
+}
+
 int prv_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, server_rec *main_server)
 {
     (void)plog;
@@ -76,6 +98,7 @@ int prv_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, serv
     if (!shared->zone) {
         return HTTP_INTERNAL_SERVER_ERROR;
     }
+    shared->sites = note_sites(pconf, main_server, shared->zone);
     name_variables(pconf, shared);
     prv_scan_variables(shared);
     for (server_rec *s = main_server; s; s = s->next) {

@@ -329,6 +329,7 @@ typedef struct prv_request {
     bool comma_joined;        /* httpd on HTTP/1.1: `, name=` may be a separator (takes the lesser consent) */
     uint8_t signals;          /* PRV_SIGNAL_* */
     bool navigation;
+    struct prv_tally *tally;  /* zeroed, for the whole client request; may be NULL: its edits and gates are not counted */
 
     /* resolved by prv_request_begin() and prv_request_feed() */
     prv_state state;          /* the merged view */
@@ -486,6 +487,24 @@ typedef struct prv_gate_answer {
 void prv_gate_respond(const prv_request *rq, const prv_rules *rules, const prv_decision *d, prv_str uri,
                       prv_str referer, prv_gate_answer *out);
 
+/* ------------------------------------------------------------------ counters */
+
+/* What one client request adds to the counters of its zone, once, when it is logged. */
+typedef struct prv_tally {
+    prv_gate gate;        /* the first gate that closed */
+    bool ask;             /* ... with a question */
+    uint8_t row;
+    uint32_t cookies;     /* removed from the request, by the last location that edited it */
+    uint32_t set_cookies; /* removed from the answer: the binding counts each PRV_DROP that it carried out */
+} prv_tally;
+
+/*
+ * Counts one client request: rules and decision of the location that answered. `set_cookies` are the answer's fields before
+ * editing, for report mode, which removes none; may be none. Locations with privacy off and endpoints count nothing. A handful of
+ * relaxed additions; nothing is allocated.
+ */
+void prv_tally_count(const prv_request *rq, const prv_rules *rules, const prv_decision *d, const prv_str *set_cookies, size_t n);
+
 /* ------------------------------------------------------------------ variables */
 
 typedef enum prv_var {
@@ -568,6 +587,18 @@ prv_ep_step prv_endpoint_feed(prv_endpoint *ep, const prv_reply *reply, prv_op *
 
 /* `/.well-known/gpc.json` and `/.well-known/dnt/`; 404 for anything else. */
 void prv_well_known(prv_request *rq, const prv_rules *rules, const prv_http *http, prv_response *response);
+
+/* `privacy_status`: what the zone counted, for one whole server process group. */
+typedef struct prv_status {
+    const prv_env *env;
+    prv_zone *zone;               /* may be NULL */
+    const prv_site *const *sites; /* those whose policies are named, each policy once */
+    size_t n_sites;
+    bool store;                   /* one is configured */
+} prv_status;
+/* Prometheus text (version 0.0.4), or JSON for who accepts application/json. Labels come from the configuration alone, so the
+ * size of the body is bounded by it. */
+void prv_status_respond(const prv_status *status, const prv_http *http, prv_response *response);
 
 /* ------------------------------------------------------------------ the store client (core/redis) */
 

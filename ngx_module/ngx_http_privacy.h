@@ -42,8 +42,11 @@ typedef struct {
     prv_str store_prefix;
     prv_store_conf *store_conf; /* NULL: off */
     prv_store *store;           /* opened by the first request of a process that needs it */
-
     unsigned store_failed : 1;
+
+    ngx_array_t sites;    /* prv_site *: of the servers that are on or report somewhere */
+    ngx_array_t shown;   /* const prv_site *: one for each policy of these */
+
     unsigned in_use : 1;  /* some location is on or report */
     unsigned vendors : 1; /* some location names a vendor */
 } ngx_http_privacy_main_conf_t;
@@ -77,6 +80,7 @@ typedef struct {
 
     ngx_flag_t endpoint;
     ngx_flag_t well_known;
+    ngx_flag_t status;
     ngx_http_privacy_place_t endpoint_place;
 
     ngx_array_t *scrub; /* prv_str */
@@ -124,6 +128,7 @@ void ngx_http_privacy_store_close(ngx_http_privacy_main_conf_t *mcf);
  */
 typedef struct {
     prv_request rq;
+    prv_tally tally;
     prv_env env;
     prv_op *op;                  /* what prv_request_begin() asked for; NULL: nothing */
     ngx_http_request_t *request; /* the main request */
@@ -185,6 +190,8 @@ void ngx_http_privacy_begin(ngx_http_privacy_state_t *st);
 /* The answer depends on this decision by these PRV_VARY_* bits: notes what gave the region, too. */
 ngx_int_t ngx_http_privacy_depends(ngx_http_privacy_ctx_t *ctx, unsigned bits);
 void ngx_http_privacy_clock(ngx_http_privacy_state_t *st);
+/* Memory, randomness and log of this request; no time. */
+void ngx_http_privacy_env(ngx_http_request_t *r, prv_env *env);
 ngx_int_t ngx_http_privacy_first_look(ngx_http_request_t *r);
 
 /* resolve.c */
@@ -239,6 +246,13 @@ ngx_int_t ngx_http_privacy_send(ngx_http_request_t *r, int status, const prv_fie
 /* endpoint.c */
 ngx_int_t ngx_http_privacy_endpoint_handler(ngx_http_request_t *r);
 ngx_int_t ngx_http_privacy_well_known_handler(ngx_http_request_t *r);
+/* Sends what the core made of a call. */
+ngx_int_t ngx_http_privacy_respond(ngx_http_request_t *r, const prv_response *response);
+
+/* status.c */
+ngx_int_t ngx_http_privacy_status_handler(ngx_http_request_t *r);
+/* Log phase: adds this client request to the counters. */
+void ngx_http_privacy_count(ngx_http_request_t *r, ngx_http_privacy_state_t *st);
 
 /* variables.c */
 ngx_int_t ngx_http_privacy_add_variables(ngx_conf_t *cf);

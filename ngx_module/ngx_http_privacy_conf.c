@@ -60,6 +60,8 @@ ngx_command_t ngx_http_privacy_commands[] = {
      LOC(endpoint), (void *)(uintptr_t)ngx_http_privacy_endpoint_handler},
     {ngx_string("privacy_well_known"), L | NGX_CONF_FLAG, ngx_http_privacy_set_endpoint,
      LOC(well_known), (void *)(uintptr_t)ngx_http_privacy_well_known_handler},
+    {ngx_string("privacy_status"), L | NGX_CONF_FLAG, ngx_http_privacy_set_endpoint, LOC(status),
+     (void *)(uintptr_t)ngx_http_privacy_status_handler},
     {ngx_string("privacy_limit"), M | S | NGX_CONF_1MORE, set_limit, SRV(limit), NULL},
     {ngx_string("privacy_forward"), M | S | L | NGX_CONF_FLAG, ngx_conf_set_flag_slot, LOC(forward),
      NULL},
@@ -133,7 +135,9 @@ void *ngx_http_privacy_create_main_conf(ngx_conf_t *cf)
     if (mcf == NULL || cln == NULL || set == NULL) {
         return NULL;
     }
-    if (ngx_array_init(&mcf->keyrings, cf->pool, 2, sizeof(ngx_http_privacy_keys_t)) != NGX_OK) {
+    if (ngx_array_init(&mcf->keyrings, cf->pool, 2, sizeof(ngx_http_privacy_keys_t)) != NGX_OK ||
+        ngx_array_init(&mcf->sites, cf->pool, 4, sizeof(prv_site *)) != NGX_OK ||
+        ngx_array_init(&mcf->shown, cf->pool, 2, sizeof(const prv_site *)) != NGX_OK) {
         return NULL;
     }
     mcf->policies = prv_policies_new();

@@ -48,12 +48,14 @@ static ngx_int_t http_fill(ngx_http_request_t *r, const ngx_http_privacy_ctx_t *
     return http_fields(r, http);
 }
 
-static ngx_int_t send_response(ngx_http_request_t *r, const prv_response *response)
+ngx_int_t ngx_http_privacy_respond(ngx_http_request_t *r, const prv_response *response)
 {
     ngx_http_privacy_state_t *st = ngx_http_privacy_state_find(r);
 
-    st->generation++; /* the call may have been a change */
-    for (size_t i = 0; i < response->n_headers; i++) {
+    if (st) {
+        st->generation++; /* the call may have been a change */
+    }
+    for (size_t i = 0; st && i < response->n_headers; i++) {
         if (response->headers[i].name.n == sizeof("Cache-Control") - 1 &&
             ngx_strncasecmp((u_char *)(uintptr_t)response->headers[i].name.p,
                             (u_char *)(uintptr_t) "Cache-Control",
@@ -155,7 +157,7 @@ static void respond(ngx_http_request_t *r)
     }
     r->read_event_handler = ngx_http_block_reading;
     r->write_event_handler = ngx_http_request_empty_handler;
-    ngx_http_finalize_request(r, send_response(r, &ep->response));
+    ngx_http_finalize_request(r, ngx_http_privacy_respond(r, &ep->response));
 }
 
 static ngx_int_t start(ngx_http_request_t *r, ngx_uint_t too_large)
@@ -179,7 +181,7 @@ static ngx_int_t start(ngx_http_request_t *r, ngx_uint_t too_large)
     }
     step(ctx->st);
     if (ep->done) {
-        return send_response(r, &ep->response);
+        return ngx_http_privacy_respond(r, &ep->response);
     }
     return ngx_http_privacy_park(r, respond) == NGX_AGAIN ? NGX_DONE : NGX_ERROR;
 }
@@ -224,5 +226,5 @@ ngx_int_t ngx_http_privacy_well_known_handler(ngx_http_request_t *r)
     }
     ngx_memzero(&response, sizeof(response));
     prv_well_known(&ctx->st->rq, &ctx->lcf->rules, &http, &response);
-    return send_response(r, &response);
+    return ngx_http_privacy_respond(r, &response);
 }

@@ -290,6 +290,7 @@ ngx_int_t ngx_http_privacy_log_handler(ngx_http_request_t *r)
         ngx_http_privacy_state_t *st = ngx_http_privacy_state_find(r);
         if (st) {
             st->logging = 1;
+            ngx_http_privacy_count(r, st);
         }
     }
     return NGX_OK;

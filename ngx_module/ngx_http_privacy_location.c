@@ -16,6 +16,7 @@ void *ngx_http_privacy_create_loc_conf(ngx_conf_t *cf)
     lcf->min_age = NGX_CONF_UNSET_UINT;
     lcf->endpoint = NGX_CONF_UNSET;
     lcf->well_known = NGX_CONF_UNSET;
+    lcf->status = NGX_CONF_UNSET;
     prv_rules_init(&lcf->rules);
     return lcf;
 }
@@ -189,6 +190,15 @@ static void merge_values(const ngx_http_privacy_loc_conf_t *prev, ngx_http_priva
     }
 }
 
+/* What answers here by a directive of ours; NULL: nothing. */
+static ngx_http_handler_pt own_handler(const ngx_http_privacy_loc_conf_t *lcf)
+{
+    return lcf->endpoint     ? ngx_http_privacy_endpoint_handler
+           : lcf->well_known ? ngx_http_privacy_well_known_handler
+           : lcf->status     ? ngx_http_privacy_status_handler
+                             : NULL;
+}
+
 /* `limit_except` and `if` make nameless locations that act for the one around them. */
 static void merge_endpoint(ngx_conf_t *cf, const ngx_http_privacy_loc_conf_t *prev,
                            ngx_http_privacy_loc_conf_t *lcf)
@@ -197,10 +207,10 @@ static void merge_endpoint(ngx_conf_t *cf, const ngx_http_privacy_loc_conf_t *pr
 
     ngx_conf_merge_value(lcf->endpoint, clcf->noname ? prev->endpoint : 0, 0);
     ngx_conf_merge_value(lcf->well_known, clcf->noname ? prev->well_known : 0, 0);
-    if (clcf->noname && clcf->handler == NULL && (lcf->endpoint || lcf->well_known)) {
+    ngx_conf_merge_value(lcf->status, clcf->noname ? prev->status : 0, 0);
+    if (clcf->noname && clcf->handler == NULL && own_handler(lcf)) {
         lcf->mount = prev->mount;
-        clcf->handler =
-            lcf->endpoint ? ngx_http_privacy_endpoint_handler : ngx_http_privacy_well_known_handler;
+        clcf->handler = own_handler(lcf);
     }
 }
 
@@ -210,7 +220,7 @@ static char *merge_mount(ngx_conf_t *cf, ngx_http_privacy_srv_conf_t *scf,
     ngx_http_core_loc_conf_t *clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
     ngx_uint_t prefix = clcf->name.len && clcf->name.data[clcf->name.len - 1] == '/';
 
-    if (!lcf->endpoint && !lcf->well_known) {
+    if (own_handler(lcf) == NULL) {
         return NGX_CONF_OK;
     }
     if (lcf->mode == PRV_MODE_OFF && lcf->endpoint) {
@@ -219,13 +229,13 @@ static char *merge_mount(ngx_conf_t *cf, ngx_http_privacy_srv_conf_t *scf,
             "privacy_endpoint needs \"privacy on\" or \"privacy report\" here");
     }
     /* Such a location is never gated, so nothing else may answer there. */
-    if (clcf->handler !=
-        (lcf->endpoint ? ngx_http_privacy_endpoint_handler : ngx_http_privacy_well_known_handler)) {
+    if (clcf->handler != own_handler(lcf)) {
         return ngx_http_privacy_fail_at(
             cf, &lcf->endpoint_place,
-            lcf->endpoint
-                ? "privacy_endpoint stands beside another directive that answers requests"
-                : "privacy_well_known stands beside another directive that answers requests");
+            lcf->endpoint ? "privacy_endpoint stands beside another directive that answers requests"
+            : lcf->well_known
+                ? "privacy_well_known stands beside another directive that answers requests"
+                : "privacy_status stands beside another directive that answers requests");
     }
 #if (NGX_PCRE)
     prefix = prefix && clcf->regex == NULL;
@@ -252,7 +262,7 @@ static char *merge_rules(ngx_conf_t *cf, const ngx_http_privacy_srv_conf_t *scf,
     rules->mode = (prv_mode)lcf->mode;
     rules->store_failure_deny = lcf->store_failure != 0;
     rules->forward = lcf->forward != 0;
-    rules->exempt = lcf->endpoint || lcf->well_known;
+    rules->exempt = own_handler(lcf) != NULL;
     rules->min_age = (uint8_t)lcf->min_age;
     rules->age_answer = lcf->age_answer;
     if (lcf->require) {

@@ -112,6 +112,28 @@ static void site_fill(ngx_http_privacy_srv_conf_t *scf, const ngx_http_privacy_m
     }
 }
 
+/* What counts, and what privacy_status tells about. */
+static ngx_int_t note_site(ngx_http_privacy_main_conf_t *mcf, prv_site *site)
+{
+    const prv_site **known = mcf->shown.elts;
+    prv_site **slot = ngx_array_push(&mcf->sites);
+    if (slot == NULL) {
+        return NGX_ERROR;
+    }
+    *slot = site;
+    for (ngx_uint_t i = 0; i < mcf->shown.nelts; i++) {
+        if (known[i]->policy == site->policy) {
+            return NGX_OK;
+        }
+    }
+    known = ngx_array_push(&mcf->shown);
+    if (known == NULL) {
+        return NGX_ERROR;
+    }
+    *known = site;
+    return NGX_OK;
+}
+
 static ngx_int_t setup_server(ngx_conf_t *cf, ngx_http_privacy_main_conf_t *mcf,
                               ngx_array_t *warned, ngx_http_core_srv_conf_t *cscf)
 {
@@ -126,6 +148,9 @@ static ngx_int_t setup_server(ngx_conf_t *cf, ngx_http_privacy_main_conf_t *mcf,
     if (prv_site_check(&scf->site, scf->strongest, &err) != PRV_OK) {
         ngx_log_error(NGX_LOG_EMERG, cf->log, 0, "%s in server \"%V\" in %s:%ui", err.text,
                       &cscf->server_name, cscf->file_name, cscf->line);
+        return NGX_ERROR;
+    }
+    if (note_site(mcf, &scf->site) != NGX_OK) {
         return NGX_ERROR;
     }
     warn_policy(cf, warned, scf->site.policy);

@@ -155,6 +155,7 @@ static unsigned edit_set_cookies(ngx_http_request_t *r, const ngx_http_privacy_c
             prv_edit_set_cookie(&ctx->st->rq, &rules, &ctx->d, ngx_http_privacy_view(&h->value),
                                 &vary) == PRV_DROP) {
             h->hash = 0;
+            ctx->st->tally.set_cookies++;
         }
     }
     return vary;

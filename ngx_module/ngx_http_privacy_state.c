@@ -21,6 +21,15 @@ static void env_log(void *ctx, prv_level level, prv_str line)
     ngx_log_error(levels[level], r->connection->log, 0, "privacy: %*s", line.n, line.p);
 }
 
+void ngx_http_privacy_env(ngx_http_request_t *r, prv_env *env)
+{
+    ngx_memzero(env, sizeof(*env));
+    env->ctx = r;
+    env->alloc = env_alloc;
+    env->random = prv_random;
+    env->log = env_log;
+}
+
 static void state_cleanup(void *data)
 {
     ngx_http_privacy_detach(data);
@@ -121,14 +130,12 @@ static ngx_http_privacy_state_t *state_make(ngx_http_request_t *r)
     ngx_memzero(st, sizeof(*st));
     st->request = m;
     st->srv = ngx_http_privacy_srv(m);
-    st->env.ctx = m;
-    st->env.alloc = env_alloc;
-    st->env.random = prv_random;
-    st->env.log = env_log;
+    ngx_http_privacy_env(m, &st->env);
     ngx_http_privacy_clock(st);
     st->rq.env = &st->env;
     st->rq.site = &st->srv->site;
     st->rq.zone = ngx_http_privacy_main(m)->zone;
+    st->rq.tally = &st->tally;
     st->authorization = m->headers_in.authorization;
     st->generation = 1;
 

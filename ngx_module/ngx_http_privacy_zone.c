@@ -37,6 +37,10 @@ static ngx_int_t zone_init(ngx_shm_zone_t *shm, void *data)
     }
     zone_head_t *head = pool->data;
     mcf->zone = prv_zone_attach(head + 1, head->size);
+    prv_site **sites = mcf->sites.elts;
+    for (ngx_uint_t i = 0; i < mcf->sites.nelts; i++) {
+        sites[i]->counts = prv_zone_site(mcf->zone, sites[i]->policy);
+    }
     return NGX_OK;
 }
 

@@ -28,7 +28,7 @@ if [ ! -e $policy ]; then
 fi
 
 before=""
-for unit in nginx apache2 redis-server; do
+for unit in nginx apache2 redis-server prometheus; do
     have "$unit" && before+=" $unit "
 done
 apt_get() { "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get "$@"; }
@@ -36,7 +36,7 @@ apt_get update -qq
 apt_get install -y -qq --no-install-recommends "${missing[@]}"
 
 if [ -d /run/systemd/system ]; then
-    for unit in nginx apache2 redis-server; do
+    for unit in nginx apache2 redis-server prometheus; do
         if have "$unit" && [[ "$before" != *" $unit "* ]]; then
             "${as_root[@]}" systemctl disable --quiet "$unit" || true # not at the next boot either
         fi

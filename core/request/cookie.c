@@ -184,6 +184,7 @@ bool prv_cookies_need_edit(const prv_request *rq, const prv_rules *rules, const 
 
 typedef struct field_scan {
     bool removed;
+    uint32_t n; /* of them, our own aside */
     uint32_t purposes; /* that decided about some cookie of the field */
 } field_scan;
 
@@ -198,6 +199,7 @@ static void field_render(prv_cookie_walk *walk, prv_out *out, field_scan *scan)
         scan->purposes |= prv_cookie_purposes(walk->rq->site->policy, seen.longer);
         if (!seen.keep) {
             scan->removed = true;
+            scan->n += !seen.own;
             continue;
         }
         const char *stop = seen.pair.p + seen.pair.n;
@@ -222,6 +224,7 @@ static prv_code field_edit(const prv_request *rq, const prv_rules *rules, const 
     prv_cookie_walk_init(&walk, rq, rules, d, rq->cookies[i]);
     field_render(&walk, &counted, &here);
     scan->purposes |= here.purposes;
+    scan->n += here.n;
     if (!here.removed) {
         *out = rq->cookies[i];
         return PRV_OK;
@@ -260,6 +263,9 @@ prv_code prv_edit_cookies(const prv_request *rq, const prv_rules *rules, const p
     }
     if (scan.removed) {
         *vary |= prv_vary(rq->site->policy, scan.purposes);
+    }
+    if (rq->tally != NULL) {
+        rq->tally->cookies = scan.n;
     }
     return code;
 }

@@ -292,6 +292,11 @@ static bool answer_redirect(const prv_request *rq, const prv_answer *answer, con
 void prv_gate_respond(const prv_request *rq, const prv_rules *rules, const prv_decision *d,
                       prv_str uri, prv_str referer, prv_gate_answer *out)
 {
+    if (rq->tally != NULL && rq->tally->gate == PRV_GATE_NONE) {
+        rq->tally->gate = d->gate;
+        rq->tally->ask = d->verdict == PRV_ASK;
+        rq->tally->row = d->gate_row;
+    }
     if (d->gate == PRV_GATE_VENDOR) {
         *out = (prv_gate_answer){.status = 204};
         return;

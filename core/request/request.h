@@ -6,6 +6,23 @@
 
 #include "../state/state.h"
 
+/* ---- signals.c: does an Accept field name this media type, with a weight that is not 0? Wildcards aside. */
+bool prv_accepts(prv_str accept, prv_str type);
+
+/* ---- tally.c: words of the counters' labels. What people do is counted by prv_cold_key() over these parts. */
+typedef enum prv_question { PRV_ASK_CONSENT, PRV_ASK_AGE, PRV_ASK_OPT_OUT, PRV_QUESTIONS } prv_question;
+typedef enum prv_asker { PRV_ASKED_BY_GATE, PRV_ASKED_BY_PAGE, PRV_ASKERS } prv_asker;
+uint64_t prv_asked_key(const prv_policy *policy, bool report, prv_question question, prv_asker by);
+uint64_t prv_refused_key(const prv_policy *policy, bool report, prv_gate gate, unsigned row);
+uint64_t prv_choice_key(const prv_policy *policy, unsigned purpose, bool granted, prv_str method,
+                        size_t jurisdiction);
+uint64_t prv_limited_key(const prv_policy *policy);
+/* A visitor was asked at an endpoint of this mode. */
+void prv_tally_asked(const prv_request *rq, prv_mode mode, prv_question question);
+/* A change took effect: these purposes were granted and refused. */
+void prv_tally_chosen(const prv_request *rq, uint32_t granted, uint32_t refused, prv_str method,
+                      size_t jurisdiction);
+
 /* ---- token.c: `1.<kid>.<id>.<body>.<mac>` (INTERFACE 6) */
 typedef enum prv_token_result {
     PRV_TOKEN_OK,

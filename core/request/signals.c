@@ -60,12 +60,17 @@ static bool weight_zero(prv_str parameters)
     return false;
 }
 
-static bool html_asked(prv_str member)
+bool prv_accepts(prv_str accept, prv_str type)
 {
-    prv_str range;
+    prv_str member, range;
 
-    return prv_view_split(&member, ';', &range) &&
-           prv_view_iequal(prv_view_trim(range), PRV_STR("text/html")) && !weight_zero(member);
+    while (prv_view_split(&accept, ',', &member)) {
+        if (prv_view_split(&member, ';', &range) && prv_view_iequal(prv_view_trim(range), type) &&
+            !weight_zero(member)) {
+            return true;
+        }
+    }
+    return false;
 }
 
 bool prv_is_navigation(prv_str method, prv_str sec_fetch_mode, prv_str accept)
@@ -77,7 +82,7 @@ bool prv_is_navigation(prv_str method, prv_str sec_fetch_mode, prv_str accept)
     if (sec_fetch_mode.n > 0) {
         return prv_view_equal(sec_fetch_mode, PRV_STR("navigate"));
     }
-    return list_has(accept, html_asked);
+    return prv_accepts(accept, PRV_STR("text/html"));
 }
 
 bool prv_is_privacy_field(prv_str name)

@@ -1,6 +1,7 @@
 /* The state-changing calls: POST and DELETE consent, POST age. From body to change, from change to
  * answer. */
 #include "../request/headers.h"
+#include "../state/count.h"
 #include "endpoint.h"
 
 #define STORE_RETRY_S 5 /* a store that comes back is found by one probe within about that time */
@@ -67,6 +68,7 @@ static bool admitted(prv_endpoint *ep, prv_response *response)
         return false;
     }
     if (limited(ep, &retry_s)) {
+        prv_cold_add(ep->rq->zone, prv_limited_key(ep->rq->site->policy), 1);
         prv_respond_retry(env, response, 429, retry_s,
                           PRV_STR("Too many changes; try again later."));
         return false;
@@ -184,6 +186,8 @@ prv_ep_step prv_change_answer(prv_endpoint *ep, prv_change_step step, prv_respon
         return PRV_EP_RESPOND;
     }
     prv_endpoint_decide(ep);
+    prv_tally_chosen(ep->rq, ep->run.change.grant, ep->run.change.refuse, ep->run.change.method,
+                     ep->d.jurisdiction);
     answer(ep, step == PRV_CHANGE_LOCAL, response);
     if (response->status == 503) /* no memory to say what holds: then nothing is said */
         return PRV_EP_RESPOND;

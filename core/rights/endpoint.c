@@ -25,6 +25,13 @@ static bool keeps_no_cookie(const prv_endpoint *ep)
     return !ep->rq->has_token && prv_view_equal(query(ep, PRV_STR("cookies")), PRV_STR("none"));
 }
 
+/* HEAD shows nothing. */
+static void asked(const prv_endpoint *ep, prv_question question)
+{
+    if (prv_view_equal(ep->http.method, PRV_STR("GET")))
+        prv_tally_asked(ep->rq, ep->rules.mode, question);
+}
+
 static void get_preferences(prv_endpoint *ep, prv_response *response)
 {
     prv_page page = prv_endpoint_page(ep);
@@ -33,6 +40,8 @@ static void get_preferences(prv_endpoint *ep, prv_response *response)
         page.notice = prv_words_get(
             policy, prv_words_language(policy, ep->http.accept_language), PRV_WORD_NO_COOKIES);
     }
+    if (ep->d.unanswered != 0)
+        asked(ep, PRV_ASK_CONSENT);
     prv_respond_page(response, 200, prv_page_preferences(&page));
 }
 
@@ -54,12 +63,15 @@ static void get_age(prv_endpoint *ep, prv_response *response)
                              prv_words_get(policy, language, PRV_WORD_NO_COOKIES)));
         return;
     }
+    if (ep->d.age == PRV_AGE_UNKNOWN)
+        asked(ep, PRV_ASK_AGE);
     prv_respond_page(response, 200, prv_page_age(&page));
 }
 
 static void get_opt_out(prv_endpoint *ep, prv_response *response)
 {
     const prv_page page = prv_endpoint_page(ep);
+    asked(ep, PRV_ASK_OPT_OUT);
     prv_respond_page(response, 200, prv_page_opt_out(&page));
 }
 
