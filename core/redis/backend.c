@@ -41,7 +41,8 @@ void prv_backend_lost(prv_backend *b, const char *why)
 {
     prv_store *s = b->store;
     int64_t now = prv_store_now(s);
-    prv_cell_report(b->cell, false, now);
+    if (prv_cell_report(b->cell, false, now))
+        prv_count(s->zone, PRV_TICK_BREAKER_OPENED);
     b->probing = false;
     b->lost = true;
     if (!b->lost_said && now - b->lost_said_ms >= SAY_AGAIN_MS) {

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 int64_t prv_store_now(const prv_store *s)
 {
@@ -83,6 +84,26 @@ static void wait_link(prv_store *s, prv_cmd *cmd, prv_wait *w)
     w->deadline_prev = s->deadline_tail;
     *(w->deadline_prev ? &w->deadline_prev->deadline_next : &s->deadline_head) = w;
     s->deadline_tail = w;
+}
+
+static int64_t clock_us(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
+/* The one end of a wait that its submitter hears of; `outcome` is what is counted. */
+static void wait_end(prv_wait *w, const prv_reply *reply, prv_tick outcome)
+{
+    prv_zone *zone = w->store->zone;
+    prv_done done = w->done;
+    void *arg = w->arg;
+    prv_count(zone, outcome);
+    prv_count_latency(zone, clock_us() - w->asked_us);
+    wait_unlink(w);
+    free(w);
+    done(arg, reply);
 }
 
 /* ---- reads that can be joined */
@@ -205,13 +226,9 @@ void prv_cmd_deliver(prv_store *s, prv_cmd *cmd)
     prv_answer_read(cmd->op, cmd->reply, &reply, pairs);
     note_refusal(s, cmd, &reply);
     prv_store_enter(s);
-    for (prv_wait *w = cmd->first; w != NULL; w = cmd->first) {
-        prv_done done = w->done;
-        void *arg = w->arg;
-        wait_unlink(w);
-        free(w);
-        done(arg, &reply);
-    }
+    const bool answered = reply.status != PRV_REPLY_UNAVAILABLE;
+    while (cmd->first != NULL)
+        wait_end(cmd->first, &reply, answered ? PRV_TICK_STORE_ANSWERED : PRV_TICK_STORE_FAILED);
     prv_cmd_free(s, cmd);
     prv_store_leave(s);
 }
@@ -267,12 +284,8 @@ static void expire_waits(prv_store *s, int64_t now)
     const prv_reply none = {.status = PRV_REPLY_UNAVAILABLE};
     bool any = false;
     for (prv_wait *w = s->deadline_head; w != NULL && w->deadline <= now; w = s->deadline_head) {
-        prv_done done = w->done;
-        void *arg = w->arg;
         prv_cmd *cmd = w->cmd;
-        wait_unlink(w);
-        free(w);
-        if (cmd->first == NULL)
+        if (cmd->first == w && w->next == NULL)
             cmd->dropped = true;
         if (!any || !cmd->backend->lost) {
             char why[64];
@@ -281,7 +294,7 @@ static void expire_waits(prv_store *s, int64_t now)
             prv_backend_lost(cmd->backend, why);
             any = true;
         }
-        done(arg, &none);
+        wait_end(w, &none, PRV_TICK_STORE_LATE);
     }
 }
 
@@ -349,6 +362,7 @@ prv_store *prv_store_open(const prv_store_conf *conf, const prv_loop *loop, prv_
         return NULL;
     s->conf = conf;
     s->loop = *loop;
+    s->zone = zone;
     s->armed = INT64_MAX;
     s->queue.next_ms = INT64_MAX;
     s->asked_ms = prv_store_now(s) - PRV_DEMAND_MS;
@@ -377,13 +391,8 @@ void prv_store_close(prv_store *s)
     prv_cmds_fail(s, &left);
     /* Waits of a command that is being delivered further up the stack. */
     const prv_reply none = {.status = PRV_REPLY_UNAVAILABLE};
-    for (prv_wait *w = s->deadline_head; w != NULL; w = s->deadline_head) {
-        prv_done done = w->done;
-        void *arg = w->arg;
-        wait_unlink(w);
-        free(w);
-        done(arg, &none);
-    }
+    while (s->deadline_head != NULL)
+        wait_end(s->deadline_head, &none, PRV_TICK_STORE_FAILED);
     prv_store_leave(s);
 }
 
@@ -404,8 +413,10 @@ prv_wait *prv_store_submit(prv_store *s, const prv_op *op, prv_done done, void *
         w->done = done;
         w->arg = arg;
         w->deadline = now + s->conf->timeout_ms;
+        w->asked_us = clock_us();
         wait_link(s, cmd, w);
     } else {
+        prv_count(s->zone, PRV_TICK_STORE_UNSENT);
         free(w);
         w = NULL;
     }

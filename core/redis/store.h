@@ -13,7 +13,7 @@
 #ifndef PRV_STORE_H
 #define PRV_STORE_H
 
-#include "../state/zone.h"
+#include "../state/count.h"
 #include "client.h"
 
 #define PRV_HANG_MS 1000    /* no reply for so long (or the timeout, if longer): a new connection */
@@ -59,6 +59,7 @@ struct prv_wait {
     prv_wait *next, *prev;                   /* of one command */
     prv_wait *deadline_next, *deadline_prev; /* of the store, by deadline */
     int64_t deadline;
+    int64_t asked_us; /* when it was submitted, for the latency */
     prv_done done;
     void *arg;
 };
@@ -111,7 +112,8 @@ struct prv_store {
     const prv_store_conf *conf;
     prv_loop loop;
     prv_scripts scripts;
-    prv_cell own; /* without a zone */
+    prv_zone *zone; /* may be NULL */
+    prv_cell own;   /* without a zone */
     void *timer;
     int64_t armed;  /* when it fires; INT64_MAX: it does not */
     unsigned depth; /* of calls into here: what is freed is freed at the outermost end */

@@ -46,22 +46,23 @@ prv_breaker prv_cell_ask(prv_cell *cell, int64_t mono_ms)
 
 /* Of several failures at once only the first one counts: a second one finds the breaker open, with
  * no probe under way, and changes nothing. */
-void prv_cell_report(prv_cell *cell, bool ok, int64_t mono_ms)
+bool prv_cell_report(prv_cell *cell, bool ok, int64_t mono_ms)
 {
     if (ok) {
         atomic_store_explicit(&cell->word, 0, memory_order_release);
-        return;
+        return false;
     }
     uint64_t word = atomic_load_explicit(&cell->word, memory_order_acquire);
     if (word != 0 && (word & 1) == 0) {
-        return;
+        return false;
     }
+    const bool was_closed = word == 0;
     uint64_t failures = (word >> 1) & FAILURES_MAX;
     if (failures < FAILURES_MAX) {
         failures++;
     }
     uint64_t open = cell_pack(mono_ms + cell_delay(failures, mono_ms), failures, false);
-    atomic_compare_exchange_strong(&cell->word, &word, open);
+    return atomic_compare_exchange_strong(&cell->word, &word, open) && was_closed;
 }
 
 prv_breaker prv_breaker_ask(prv_zone *zone, int64_t mono_ms)

@@ -25,7 +25,8 @@ typedef struct prv_cell {
 } prv_cell;
 
 prv_breaker prv_cell_ask(prv_cell *cell, int64_t mono_ms);
-void prv_cell_report(prv_cell *cell, bool ok, int64_t mono_ms);
+/* true: this report opened it. */
+bool prv_cell_report(prv_cell *cell, bool ok, int64_t mono_ms);
 /* When prv_cell_ask() may give the next probe; 0: the breaker is closed. */
 int64_t prv_cell_due(const prv_cell *cell);
 

@@ -247,3 +247,41 @@ def test_limited_calls(serve):
     said = [run.request("POST", "/privacy/consent", ["Content-Type: application/json"], body).status for _ in range(4)]
     assert said.count(429) == 2 and scrape(run)("limited_calls_total", site="test") == 2
     assert run.get("/x", *NAVIGATION).status in (200, 502)
+
+
+@pytest.mark.asan
+@pytest.mark.stores("redis")
+def test_the_store_shows(serve, upstream, own_redis):
+    run = serve(site(main={"store_timeout": "300ms"}), fresh=True)
+    who = Visitor(run, ["X-Region: FR"])
+    who.choose(statistics=True)
+    assert who.get("/x").status == 200
+    m = settled(run, "requests_total", 1)
+    assert m("store_operations_total", outcome="answered") >= 2
+    assert m("store_operations_total", outcome="answered") == m("store_operation_duration_seconds_count")
+    assert 0 < m("store_operation_duration_seconds_sum") < 2 * m("store_operation_duration_seconds_count")
+    assert m("store_operation_duration_seconds_bucket", le="+Inf") == m("store_operation_duration_seconds_count")
+    assert m("store_breaker_open") == 0 and m("store_breaker_openings_total") == 0
+
+    own_redis.stop()
+    run.reload()  # what the cache holds is not asked for; new processes
+    for _ in range(2):
+        Visitor(run, ["X-Region: FR"]).post_json("/privacy/consent", {"purposes": {"statistics": True}})
+    m = scrape(run)
+    assert m("store_breaker_open") == 1 and m("store_breaker_openings_total") == 1
+    assert m("store_operations_total", outcome="unsent") + m("store_operations_total", outcome="failed") >= 2
+    stranger = Visitor(run, ["X-Region: FR"])
+    stranger.token = who.token
+    assert stranger.get("/x").status == 200
+    settled(run, "requests_total", 1, state="degraded")
+    assert promtool(run.get("/metrics").text) == (0, "")
+
+    own_redis.start()
+    back = wait_for(lambda: run.get("/x", *who.cookie_line()).status == 200 and
+                    scrape(run)("store_breaker_open") == 0, 10)
+    assert back and scrape(run)("store_breaker_openings_total") == 1
+
+
+@pytest.mark.stores("off")
+def test_without_a_store_there_is_nothing_of_one(serve):
+    assert "privacy_store" not in serve(site()).get("/metrics").text
