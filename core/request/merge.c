@@ -109,29 +109,8 @@ void prv_state_common(prv_state *first, const prv_state *other)
 
 /* ------------------------------------------------------------------ token, record, cache */
 
-/* A refusal that was made while the store was away. The grants in that cookie are what its node happened to know, and must
- * not undo what an operator took away meanwhile; grants that it lacks were answered as not done. So only what both grant. */
-static void lower_only(prv_state *out, const prv_state *token, const prv_state *seen)
-{
-    prv_state merged = *seen;
-    if (seen->seq > token->seq) {
-        prv_state_lower(&merged, token, PRV_LATER_RECORD);
-    } else {
-        prv_state_common(&merged, token);
-        merged.seq = token->seq;
-        merged.swept = token->swept;
-        if (token->at > merged.at)
-            merged.at = token->at;
-    }
-    *out = merged;
-}
-
 void prv_state_last_seen(prv_state *out, const prv_state *token, const prv_state *seen)
 {
-    if (token->away) {
-        lower_only(out, token, seen);
-        return;
-    }
     prv_state merged = seen->seq >= token->seq ? *seen : *token;
     if (seen->seq < token->seq) {
         prv_state_lower(&merged, seen, PRV_LATER_TOKEN);
@@ -146,9 +125,28 @@ void prv_state_last_seen(prv_state *out, const prv_state *token, const prv_state
     *out = merged;
 }
 
+/* A refusal that was made while the store was away. The grants in that cookie are what its node happened to know, and must
+ * not undo what an operator took away meanwhile; grants that it lacks were answered as not done. So only what both grant. */
+static void lower_only(prv_state *out, const prv_state *token, const prv_state *record)
+{
+    prv_state merged = *record;
+    if (record->seq > token->seq) {
+        prv_state_lower(&merged, token, PRV_LATER_RECORD);
+    } else {
+        prv_state_common(&merged, token);
+        merged.seq = token->seq;
+        merged.swept = token->swept;
+        if (token->at > merged.at)
+            merged.at = token->at;
+    }
+    *out = merged;
+}
+
 static void merge_record(prv_request *rq, const prv_state *record, prv_state *out)
 {
-    if (rq->has_token)
+    if (rq->has_token && rq->token.away)
+        lower_only(out, &rq->token, record);
+    else if (rq->has_token)
         prv_state_last_seen(out, &rq->token, record);
     else
         *out = *record;

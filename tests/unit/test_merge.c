@@ -202,6 +202,26 @@ static void test_a_later_record_lifts(void **state)
     assert_int_equal(rq.state.age.under, 13);
 }
 
+/* A refusal made while the store was away: what a node saw long before says nothing against the cookie's grants. */
+static void test_an_older_entry_takes_nothing_from_a_cookie_made_away(void **state)
+{
+    prv_op op;
+    (void)state;
+    visit_met(&(view){.id = SF_ID, .seq = 2, .refused = "preferences", .stored = true},
+              &(view){.id = SF_ID, .seq = 2, .refused = "preferences", .stored = true});
+    prv_state token = visit_state(
+        &(view){.id = SF_ID, .seq = 70, .granted = "preferences", .refused = "marketing"});
+    token.away = true;
+    char text[PRV_TOKEN_MAX + 1];
+    prv_token_write(&visit_fix.site, &token, text);
+    const prv_str value = {text, strlen(text)};
+    const prv_str cookie = visit_format("%.*s=%.*s", visit_fix.site.cookie.name, value);
+    prv_request rq = visit_request(&cookie, 1);
+    assert_int_equal(prv_request_begin(&rq, &op), PRV_STEP_NEED_STORE);
+    prv_request_feed(&rq, &visit_unavailable);
+    visit_expect(&rq, "preferences", "marketing");
+}
+
 static void test_absent_cancels_grants(void **state)
 {
     prv_op op;
@@ -449,6 +469,7 @@ int main(void)
         STORE(test_a_record_seen_is_stored),
         STORE(test_a_later_token_lifts_no_restriction_and_no_age),
         STORE(test_a_later_record_lifts),
+        STORE(test_an_older_entry_takes_nothing_from_a_cookie_made_away),
         STORE(test_absent_cancels_grants),
         STORE(test_absent_adopts_a_token_from_before),
         STORE(test_unreadable),
