@@ -17,7 +17,7 @@ WARN := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Werror
 CFLAGS ?= -O2 -g
 CORE_CFLAGS := -std=c17 -D_GNU_SOURCE -fPIC -fvisibility=hidden -fno-strict-aliasing $(WARN) $(CFLAGS) $(SANITIZE)
 HIREDIS_A := $(shell $(CC) -print-file-name=libhiredis.a 2>/dev/null)
-CORE_LIBS := $(HIREDIS_A) -ljansson -lcrypto
+CORE_LIBS := $(HIREDIS_A) -ljansson -lssl -lcrypto
 
 CORE_SRC := $(sort $(wildcard core/policy/*.c core/request/*.c core/state/*.c core/redis/*.c core/rights/*.c core/content/*.c))
 CORE_HDR := $(wildcard core/*.h core/*/*.h)

@@ -623,12 +623,14 @@ typedef struct prv_store_settings {
     prv_str prefix;
     uint32_t timeout_ms;
     const char *password_file;
+    const char *tls_ca, *tls_cert, *tls_key; /* PEM */
 } prv_store_settings;
 
 typedef struct prv_store_conf prv_store_conf;
 /*
- * `privacy_store` (INTERFACE 1): redis://[user@]host[:port][/db], redis+unix:///path[?db=n]. Names are resolved here.
- * `off` gives *out = NULL and PRV_OK. rediss, redis+sentinel and redis+cluster are PRV_ERR_UNSUPPORTED in words.
+ * `privacy_store` (INTERFACE 1): redis://[user@]host[:port][/db], rediss:// (TLS; hiredis >= 1.0), redis+unix:///path[?db=n].
+ * Names are resolved and files read here. `off` gives *out = NULL and PRV_OK. redis+sentinel and redis+cluster are
+ * PRV_ERR_UNSUPPORTED in words.
  * The caller frees with prv_store_conf_free().
  */
 prv_code prv_store_conf_parse(const prv_store_settings *settings, prv_store_conf **out, prv_error *err);

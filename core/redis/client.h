@@ -7,6 +7,7 @@
 
 #include "../privacy.h"
 #include "script.h"
+#include "tls.h"
 
 #include <hiredis/hiredis.h>
 
@@ -25,7 +26,8 @@ typedef struct prv_peer {
     size_t n_addrs;
     char addrs[PRV_STORE_ADDRS][PRV_STORE_ADDR_MAX]; /* tried in turn */
     int port;
-    char label[300]; /* for people: host:port or the path, never user or password */
+    const prv_tls *tls; /* the configuration's; NULL: plain */
+    char label[300];    /* for people: host:port or the path, never user or password */
 } prv_peer;
 
 typedef enum prv_topology { PRV_STANDALONE, PRV_SENTINEL, PRV_CLUSTER } prv_topology;
@@ -40,6 +42,7 @@ struct prv_store_conf {
     char user[PRV_STORE_NAME_MAX + 1];
     char password[PRV_STORE_PASSWORD_MAX + 1];
     char prefix[PRV_STORE_NAME_MAX + 1];
+    prv_tls *tls;    /* of rediss://; NULL: plain */
     char label[300]; /* of the whole store */
 };
 
@@ -123,6 +126,7 @@ typedef struct prv_conn {
     redisContext *c;
     int fd;
     prv_feed feed;
+    prv_tls_conn *tls; /* NULL: plain */
     char *tx;
     size_t tx_cap, tx_len, tx_sent;
 } prv_conn;
@@ -141,7 +145,13 @@ bool prv_conn_greet(prv_conn *conn, const prv_store_conf *conf, const char *nonc
  * what is wrong, as prv_answer_trouble() has it. */
 const char *prv_greeting_trouble(const prv_store_conf *conf, const char *nonce, size_t left,
                                  const redisReply *r);
-prv_io prv_conn_send(prv_conn *conn); /* DONE: all of it */
+/* DONE: all of it, or (TLS handshake) all that can go before more was received */
+prv_io prv_conn_send(prv_conn *conn);
 prv_io prv_conn_recv(prv_conn *conn); /* DONE: something came; DEAD: end of stream or an error */
+/* A receive left bytes to send (TLS): call prv_conn_send() when the socket is writable. */
+bool prv_conn_blocked(const prv_conn *conn);
+#define PRV_WHY_MAX 400
+/* Why it is DEAD, to stand behind "Redis at X ": what TLS says, or else `otherwise`. */
+const char *prv_conn_why(const prv_conn *conn, const char *otherwise);
 
 #endif

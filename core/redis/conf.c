@@ -11,7 +11,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define FORMS "redis://[user@]host[:port][/db] or redis+unix:///path[?db=n]"
+#define FORMS                                                                                      \
+    "redis://[user@]host[:port][/db], rediss:// (TLS) in the same form, or "                       \
+    "redis+unix:///path[?db=n]"
 #define DB_MAX 65535u /* Redis has 16 unless told otherwise */
 #define HOST_MAX 255
 
@@ -134,7 +136,8 @@ static bool split_host(prv_str authority, prv_str *host, prv_str *port, bool *ha
     return *has_port == false || memchr(port->p, ':', port->n) == NULL;
 }
 
-static prv_code parse_tcp(prv_str rest, prv_store_conf *conf, prv_error *err)
+static prv_code parse_tcp(prv_str rest, const prv_store_settings *tls, prv_store_conf *conf,
+                          prv_error *err)
 {
     prv_code rc = parse_user(&rest, conf, err);
     if (rc != PRV_OK)
@@ -156,7 +159,11 @@ static prv_code parse_tcp(prv_str rest, prv_store_conf *conf, prv_error *err)
     peer->port = (int)number;
     bool v6 = strchr(name, ':') != NULL;
     snprintf(peer->label, sizeof peer->label, v6 ? "[%s]:%u" : "%s:%u", name, number);
-    return resolve(name, peer, err);
+    rc = resolve(name, peer, err);
+    if (rc == PRV_OK && tls != NULL)
+        rc = prv_tls_open(tls, name, &conf->tls, err);
+    peer->tls = conf->tls;
+    return rc;
 }
 
 static prv_code parse_unix(prv_str rest, prv_store_conf *conf, prv_error *err)
@@ -184,24 +191,62 @@ static prv_code parse_unix(prv_str rest, prv_store_conf *conf, prv_error *err)
     return PRV_OK;
 }
 
-static prv_code parse_url(prv_str url, prv_store_conf *conf, prv_error *err)
+/* TLS is for hiredis 1.0 and later; what is older is refused in words. */
+static prv_code check_tls(const prv_store_settings *settings, prv_error *err)
+{
+    const struct {
+        const char *directive;
+        const char *value;
+    } files[] = {
+        {"privacy_store_tls_ca", settings->tls_ca},
+        {"privacy_store_tls_cert", settings->tls_cert},
+        {"privacy_store_tls_key", settings->tls_key},
+    };
+    prv_str rest;
+    bool wanted = str_starts(settings->url, "rediss://", &rest);
+    const char *what = wanted ? "privacy_store with rediss://" : NULL;
+    for (size_t i = 0; i < sizeof files / sizeof *files && what == NULL; i++) {
+        if (files[i].value != NULL && files[i].value[0] != '\0')
+            what = files[i].directive;
+    }
+    if (what == NULL)
+        return PRV_OK;
+#if HIREDIS_MAJOR < 1
+    return refuse(err, PRV_ERR_UNSUPPORTED,
+                  "%s: TLS needs hiredis 1.0 or later, and this is built with %d.%d.%d; use a Unix "
+                  "socket (redis+unix://) or a tunnel that ends on this machine",
+                  what, HIREDIS_MAJOR, HIREDIS_MINOR, HIREDIS_PATCH);
+#else
+    if (!wanted)
+        return refuse(err, PRV_ERR_VALUE,
+                      "%s is for a privacy_store that begins with rediss://; this one would not "
+                      "be encrypted",
+                      what);
+    return PRV_OK;
+#endif
+}
+
+static prv_code parse_url(const prv_store_settings *settings, prv_store_conf *conf, prv_error *err)
 {
     static const struct {
         const char *scheme;
         const char *what;
     } later[] = {
-        {"rediss://", "TLS (rediss://)"},
+        {"rediss+sentinel://", "TLS with Sentinel (rediss+sentinel://)"},
+        {"rediss+cluster://", "TLS with Cluster (rediss+cluster://)"},
         {"redis+sentinel://", "Sentinel (redis+sentinel://)"},
         {"redis+cluster://", "Cluster (redis+cluster://)"},
     };
-    prv_str rest;
+    prv_str rest, url = settings->url;
     for (size_t i = 0; i < sizeof later / sizeof *later; i++) {
         if (str_starts(url, later[i].scheme, &rest))
             return refuse(err, PRV_ERR_UNSUPPORTED,
                           "privacy_store: %s is not supported in this version", later[i].what);
     }
     if (str_starts(url, "redis://", &rest))
-        return parse_tcp(rest, conf, err);
+        return parse_tcp(rest, NULL, conf, err);
+    if (str_starts(url, "rediss://", &rest))
+        return parse_tcp(rest, settings, conf, err);
     if (str_starts(url, "redis+unix://", &rest))
         return parse_unix(rest, conf, err);
     return refuse(err, PRV_ERR_SYNTAX, "privacy_store must be off, " FORMS);
@@ -251,6 +296,9 @@ prv_code prv_store_conf_parse(const prv_store_settings *settings, prv_store_conf
                               prv_error *err)
 {
     *out = NULL;
+    prv_code rc = check_tls(settings, err);
+    if (rc != PRV_OK)
+        return rc;
     if (settings->url.n == 3 && memcmp(settings->url.p, "off", 3) == 0)
         return PRV_OK;
     if (settings->timeout_ms < 1 || settings->timeout_ms > 60000)
@@ -259,11 +307,10 @@ prv_code prv_store_conf_parse(const prv_store_settings *settings, prv_store_conf
     if (conf == NULL)
         return refuse(err, PRV_ERR_NOMEM, "no memory for privacy_store");
     conf->timeout_ms = settings->timeout_ms;
-    prv_code rc =
-        str_put(settings->prefix, conf->prefix, sizeof conf->prefix)
-            ? parse_url(settings->url, conf, err)
-            : refuse(err, PRV_ERR_VALUE, "privacy_store_prefix must have at most %d characters",
-                     PRV_STORE_NAME_MAX);
+    rc = str_put(settings->prefix, conf->prefix, sizeof conf->prefix)
+             ? parse_url(settings, conf, err)
+             : refuse(err, PRV_ERR_VALUE, "privacy_store_prefix must have at most %d characters",
+                      PRV_STORE_NAME_MAX);
     if (rc == PRV_OK)
         rc = read_password(settings->password_file, conf, err);
     if (rc != PRV_OK) {
@@ -279,6 +326,7 @@ void prv_store_conf_free(prv_store_conf *conf)
 {
     if (conf == NULL)
         return;
+    prv_tls_free(conf->tls);
     explicit_bzero(conf, sizeof *conf);
     free(conf);
 }

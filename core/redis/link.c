@@ -30,10 +30,12 @@ void prv_link_close(prv_backend *b, prv_cmds *left)
 static void link_fail(prv_backend *b, const char *why)
 {
     prv_cmds left = {NULL, NULL};
+    char text[PRV_WHY_MAX]; /* may be the connection's own words, and that goes */
+    snprintf(text, sizeof text, "%s", why);
     prv_link_close(b, &left);
     prv_cmds_append(&left, &b->pending);
     b->probe = false;
-    prv_backend_lost(b, why);
+    prv_backend_lost(b, text);
     prv_cmds_fail(b->store, &left);
 }
 
@@ -44,9 +46,12 @@ static void link_fail(prv_backend *b, const char *why)
  */
 static void link_ended(prv_backend *b)
 {
-    if (b->link != PRV_LINK_UP || b->held.head != NULL || !prv_feed_empty(&b->conn->feed)) {
-        link_fail(b, b->link == PRV_LINK_UP ? "closed the connection within an answer"
-                                            : "closed the connection at once");
+    bool up = b->link == PRV_LINK_UP;
+    const char *why = prv_conn_why(b->conn, NULL);
+    if (!up || why != NULL || b->held.head != NULL || !prv_feed_empty(&b->conn->feed)) {
+        link_fail(b, why != NULL ? why
+                     : up        ? "closed the connection within an answer"
+                                 : "closed the connection at once");
         return;
     }
     prv_cmds left = {NULL, NULL}, again = {NULL, NULL}, dead = {NULL, NULL};
@@ -351,6 +356,8 @@ static void link_ready(void *arg, bool readable, bool writable)
             link_send(b);
         if ((readable || !writable) && b->conn == conn)
             prv_link_read(b);
+        if (b->conn == conn && !b->io_writing && prv_conn_blocked(conn))
+            link_send(b);
         if (!b->store->closing && b->link == PRV_LINK_UP)
             prv_link_flush(b);
     }

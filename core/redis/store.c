@@ -13,7 +13,7 @@ int64_t prv_store_now(const prv_store *s)
 
 void prv_store_say(const prv_store *s, prv_level level, const char *form, ...)
 {
-    char line[512];
+    char line[800];
     va_list ap;
     if (s->loop.log == NULL)
         return;

@@ -17,7 +17,7 @@ struct prv_sync {
     prv_conn *conn;
     redisReply *reply;
     prv_str strings[PRV_PAIRS_MAX];
-    char why[160]; /* of the last failure */
+    char why[PRV_WHY_MAX]; /* of the last failure */
 };
 
 static int64_t sync_now(void)
@@ -56,7 +56,7 @@ static bool sync_send(prv_sync *sync, int64_t deadline)
         case PRV_IO_DONE:
             return true;
         case PRV_IO_DEAD:
-            sync_fail(sync, "closed the connection");
+            sync_fail(sync, prv_conn_why(sync->conn, "closed the connection"));
             return false;
         case PRV_IO_WAIT:
             if (!sync_poll(sync, POLLOUT, deadline))
@@ -83,7 +83,7 @@ static bool sync_recv(prv_sync *sync, int64_t deadline)
         }
         prv_io io = prv_conn_recv(sync->conn);
         if (io == PRV_IO_DEAD) {
-            sync_fail(sync, "closed the connection");
+            sync_fail(sync, prv_conn_why(sync->conn, "closed the connection"));
             return false;
         }
         if (io == PRV_IO_WAIT && !sync_poll(sync, POLLIN, deadline))

@@ -52,6 +52,11 @@ void store_open_with(store_fixture *f, const char *url, const char *password_fil
                                          .password_file = password_file};
     if (prv_store_conf_parse(&settings, &f->conf, &err) != PRV_OK)
         fail_msg("%s: %s", url, err.text);
+    store_open_conf(f);
+}
+
+void store_open_conf(store_fixture *f)
+{
     f->loop = test_loop_new();
     f->api = test_loop_api(f->loop);
     f->zone_mem = aligned_alloc(64, PRV_ZONE_MIN);

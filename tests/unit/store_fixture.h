@@ -44,6 +44,7 @@ void store_say(const char *line); /* an inline command, which must not fail */
 void store_say_gives(const char *line, const char *expected);
 void store_open_with(store_fixture *f, const char *url, const char *password_file,
                      uint32_t timeout);
+void store_open_conf(store_fixture *f); /* with f->conf as it is */
 void store_open_unix(store_fixture *f);
 void store_open_tcp(store_fixture *f);
 void store_shut(store_fixture *f);
