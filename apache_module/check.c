@@ -32,14 +32,17 @@ static bool load_store(apr_pool_t *pconf, prv_server_conf *conf)
     prv_error err = {0};
     conf->timeout_ms = conf->timeout_ms ? conf->timeout_ms : PRV_TIMEOUT_DEFAULT;
     conf->prefix = conf->prefix ? conf->prefix : "privacy:";
-    if (!conf->store_url) {
-        return true;
+    if (!conf->store_at) {
+        return true; /* neither a store nor a file of one */
     }
     const prv_store_settings settings = {
-        .url = prv_str_of(conf->store_url),
+        .url = conf->store_url ? prv_str_of(conf->store_url) : PRV_STR("off"),
         .prefix = prv_str_of(conf->prefix),
         .timeout_ms = conf->timeout_ms,
         .password_file = conf->password_file,
+        .tls_ca = conf->tls_ca,
+        .tls_cert = conf->tls_cert,
+        .tls_key = conf->tls_key,
     };
     if (prv_store_conf_parse(&settings, &conf->store, &err) != PRV_OK) {
         mistake(pconf, conf->store_at, err.text);

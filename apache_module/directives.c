@@ -413,15 +413,20 @@ static const char *set_store(cmd_parms *cmd, void *dir, const char *arg)
     return NULL;
 }
 
-static const char *set_password_file(cmd_parms *cmd, void *dir, const char *arg)
+/* A file of the store; cmd->info is the place of its name in prv_server_conf. */
+static const char *set_store_file(cmd_parms *cmd, void *dir, const char *arg)
 {
     (void)dir;
     PLACE(cmd, IN_MAIN);
+    prv_server_conf *server = prv_server_of(cmd->server);
     const char *path = ap_server_root_relative(cmd->pool, arg);
     if (!path) {
-        return apr_psprintf(cmd->pool, "PrivacyStorePasswordFile: '%s' is no usable path.", arg);
+        return apr_psprintf(cmd->pool, "%s: '%s' is no usable path.", cmd->cmd->name, arg);
     }
-    prv_server_of(cmd->server)->password_file = path;
+    *(const char **)(void *)((char *)server + (apr_uintptr_t)cmd->info) = path;
+    if (!server->store_at) {
+        server->store_at = cmd->directive; /* where a mistake is, unless PrivacyStore follows */
+    }
     return NULL;
 }
 
@@ -457,6 +462,7 @@ static const char *set_prefix(cmd_parms *cmd, void *dir, const char *arg)
 #define SERVER RSRC_CONF
 #define ONE(name, fn, where, help) AP_INIT_TAKE1(name, fn, NULL, where, help)
 #define LIST(name, fn, where, help) AP_INIT_TAKE_ARGV(name, fn, NULL, where, help)
+#define STORE_FILE(field) (void *)APR_OFFSETOF(prv_server_conf, field)
 #define SWITCH(name, fn, where, help) AP_INIT_FLAG(name, fn, NULL, where, help)
 
 const command_rec prv_commands[] = {
@@ -467,8 +473,14 @@ const command_rec prv_commands[] = {
          "name [domain=D] [path=/] [samesite=Lax] [secure=on|off]"),
     ONE("PrivacyZone", set_zone, SERVER, "name:size of the shared memory, e.g. privacy:16m"),
     ONE("PrivacyStore", set_store, SERVER, "off, or the URL of the Redis server"),
-    ONE("PrivacyStorePasswordFile", set_password_file, SERVER,
-        "file with the password of the store"),
+    AP_INIT_TAKE1("PrivacyStorePasswordFile", set_store_file, STORE_FILE(password_file), SERVER,
+                  "file with the password of the store"),
+    AP_INIT_TAKE1("PrivacyStoreTlsCa", set_store_file, STORE_FILE(tls_ca), SERVER,
+                  "file with the authorities (PEM) that vouch for the store"),
+    AP_INIT_TAKE1("PrivacyStoreTlsCert", set_store_file, STORE_FILE(tls_cert), SERVER,
+                  "file with the certificate (PEM) that the store is shown"),
+    AP_INIT_TAKE1("PrivacyStoreTlsKey", set_store_file, STORE_FILE(tls_key), SERVER,
+                  "file with the key (PEM) of that certificate"),
     ONE("PrivacyStoreTimeout", set_timeout, SERVER, "how long one request may wait, e.g. 50ms"),
     ONE("PrivacyStorePrefix", set_prefix, SERVER, "what each key begins with, e.g. privacy:"),
     ONE("PrivacyOnStoreFailure", set_failure, ANY, "token or deny"),

@@ -86,7 +86,7 @@ typedef struct prv_server_conf {
     size_t zone_bytes;
     const char *store_url;
     const ap_directive_t *store_at;
-    const char *password_file;
+    const char *password_file, *tls_ca, *tls_cert, *tls_key;
     uint32_t timeout_ms;
     const char *prefix;
     prv_store_conf *store;

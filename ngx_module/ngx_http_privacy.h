@@ -38,6 +38,9 @@ typedef struct {
     ngx_str_t store_url;
     ngx_http_privacy_place_t store_place;
     ngx_str_t store_password_file;
+    ngx_str_t store_tls_ca;
+    ngx_str_t store_tls_cert;
+    ngx_str_t store_tls_key;
     uint32_t store_timeout;
     prv_str store_prefix;
     prv_store_conf *store_conf; /* NULL: off */

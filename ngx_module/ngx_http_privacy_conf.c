@@ -13,6 +13,7 @@ static char *set_key_file(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 static char *set_cookie(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 static char *set_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 static char *set_store(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+static char *set_store_file(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 static char *set_timeout(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 static char *set_prefix(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 static char *set_home(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
@@ -40,8 +41,14 @@ ngx_command_t ngx_http_privacy_commands[] = {
     {ngx_string("privacy_cookie"), M | S | NGX_CONF_1MORE, set_cookie, SRV(cookie), NULL},
     {ngx_string("privacy_zone"), M | NGX_CONF_TAKE1, set_zone, MAIN(zone_name), NULL},
     {ngx_string("privacy_store"), M | NGX_CONF_TAKE1, set_store, MAIN(store_url), NULL},
-    {ngx_string("privacy_store_password_file"), M | NGX_CONF_TAKE1, ngx_conf_set_str_slot,
+    {ngx_string("privacy_store_password_file"), M | NGX_CONF_TAKE1, set_store_file,
      MAIN(store_password_file), NULL},
+    {ngx_string("privacy_store_tls_ca"), M | NGX_CONF_TAKE1, set_store_file, MAIN(store_tls_ca),
+     NULL},
+    {ngx_string("privacy_store_tls_cert"), M | NGX_CONF_TAKE1, set_store_file, MAIN(store_tls_cert),
+     NULL},
+    {ngx_string("privacy_store_tls_key"), M | NGX_CONF_TAKE1, set_store_file, MAIN(store_tls_key),
+     NULL},
     {ngx_string("privacy_store_timeout"), M | NGX_CONF_TAKE1, set_timeout, MAIN(store_timeout),
      NULL},
     {ngx_string("privacy_store_prefix"), M | NGX_CONF_TAKE1, set_prefix, MAIN(store_prefix), NULL},
@@ -174,6 +181,20 @@ static char *set_store(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     return ngx_conf_set_str_slot(cf, cmd, conf);
 }
 
+static char *set_store_file(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_privacy_main_conf_t *mcf = conf;
+    ngx_str_t *name = (ngx_str_t *)(void *)((char *)conf + cmd->offset);
+    if (mcf->store_place.file == NULL) {
+        ngx_http_privacy_place(cf, &mcf->store_place); /* unless privacy_store follows */
+    }
+    char *rc = ngx_conf_set_str_slot(cf, cmd, conf);
+    if (rc == NGX_CONF_OK && ngx_conf_full_name(cf->cycle, name, 1) != NGX_OK) {
+        rc = NGX_CONF_ERROR;
+    }
+    return rc;
+}
+
 static char *set_timeout(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_http_privacy_main_conf_t *mcf = conf;
@@ -219,16 +240,14 @@ char *ngx_http_privacy_init_main_conf(ngx_conf_t *cf, void *conf)
     if (mcf->store_prefix.n == 0) {
         mcf->store_prefix = PRV_STR(DEFAULT_PREFIX);
     }
-    if (mcf->store_url.data == NULL) {
-        return NGX_CONF_OK;
+    if (mcf->store_place.file == NULL) {
+        return NGX_CONF_OK; /* neither a store nor a file of one */
     }
-    if (mcf->store_password_file.data) {
-        if (ngx_conf_full_name(cf->cycle, &mcf->store_password_file, 1) != NGX_OK) {
-            return NGX_CONF_ERROR;
-        }
-        settings.password_file = (const char *)mcf->store_password_file.data;
-    }
-    settings.url = ngx_http_privacy_view(&mcf->store_url);
+    settings.url = mcf->store_url.data ? ngx_http_privacy_view(&mcf->store_url) : PRV_STR("off");
+    settings.password_file = (const char *)mcf->store_password_file.data;
+    settings.tls_ca = (const char *)mcf->store_tls_ca.data;
+    settings.tls_cert = (const char *)mcf->store_tls_cert.data;
+    settings.tls_key = (const char *)mcf->store_tls_key.data;
     settings.prefix = mcf->store_prefix;
     settings.timeout_ms = mcf->store_timeout;
     if (prv_store_conf_parse(&settings, &mcf->store_conf, &err) != PRV_OK) {

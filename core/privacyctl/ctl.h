@@ -20,7 +20,8 @@ typedef struct ctl_list {
 
 typedef struct ctl {
     /* options, NULL or empty when not given */
-    const char *policy_path, *keys_path, *store_url, *password_file, *prefix, *cookie_name;
+    const char *policy_path, *keys_path, *cookie_name;
+    const char *store_url, *password_file, *prefix, *tls_ca, *tls_cert, *tls_key;
     const char *gpc, *dnt, *region, *catalogue, *now, *min_age;
     ctl_list cookies, records, require;
     bool json, strict, batch, absent, unavailable, deny_on_failure, all;

@@ -47,7 +47,8 @@ typedef struct ctl_option {
 /* `policy_path` stands first in ctl, at offset 0: its option is found by name. */
 static const ctl_option options[] = {
     TEXT("--keys", keys_path),       TEXT("--store", store_url),
-    TEXT("--password-file", password_file), TEXT("--prefix", prefix),
+    TEXT("--password-file", password_file), TEXT("--tls-ca", tls_ca),
+    TEXT("--tls-cert", tls_cert), TEXT("--tls-key", tls_key), TEXT("--prefix", prefix),
     TEXT("--cookie-name", cookie_name), TEXT("--gpc", gpc),
     TEXT("--dnt", dnt),              TEXT("--region", region),
     TEXT("--catalogue", catalogue),  TEXT("--now", now),
@@ -174,6 +175,9 @@ bool ctl_need_store(ctl *c)
         .url = ctl_str(c->store_url),
         .timeout_ms = 5000,
         .password_file = c->password_file,
+        .tls_ca = c->tls_ca,
+        .tls_cert = c->tls_cert,
+        .tls_key = c->tls_key,
     };
     if (prv_prefix_parse(ctl_str(c->prefix), &settings.prefix, &err) != PRV_OK ||
         prv_store_conf_parse(&settings, &c->store_conf, &err) != PRV_OK) {
@@ -222,7 +226,8 @@ static void usage(FILE *to)
         fprintf(to, "  privacyctl %s%s%s %s\n", commands[i].group, commands[i].name ? " " : "",
                 commands[i].name ? commands[i].name : "", commands[i].usage);
     }
-    fputs("\nconsent and age need --policy F --keys F --store URL [--password-file F] [--prefix P];\n"
+    fputs("\nconsent and age need --policy F --keys F --store URL [--password-file F] [--prefix P],\n"
+          "and with a rediss:// URL [--tls-ca F] [--tls-cert F --tls-key F];\n"
           "get and list do with --store alone. Exit status: 0 done, 1 failed, 2 wrong call.\n",
           to);
 }

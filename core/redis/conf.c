@@ -203,7 +203,7 @@ static prv_code check_tls(const prv_store_settings *settings, prv_error *err)
         {"privacy_store_tls_key", settings->tls_key},
     };
     prv_str rest;
-    bool wanted = str_starts(settings->url, "rediss://", &rest);
+    bool wanted = str_starts(settings->url, "rediss", &rest);
     const char *what = wanted ? "privacy_store with rediss://" : NULL;
     for (size_t i = 0; i < sizeof files / sizeof *files && what == NULL; i++) {
         if (files[i].value != NULL && files[i].value[0] != '\0')
