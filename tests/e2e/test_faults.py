@@ -288,6 +288,23 @@ def test_an_outage_after_which_the_last_seen_state_counts(through, fault, own_re
     assert old.get("/stats/x").status == 403
 
 
+def test_what_was_acknowledged_outlives_a_redis_that_was_killed(serve):
+    """With the users of config/redis.acl: Redis replays its append-only file as `default`, and checks what that user may."""
+    durable = Redis("--appendonly", "yes", "--appendfsync", "always")
+    try:
+        run = serve(site(), fresh=True, redis=durable)
+        who = granted(run, statistics=True)
+        who.choose(marketing=False)
+        before = durable.record(who.token.split(".")[2])
+        durable.stop()
+        durable.start()
+        assert durable.record(who.token.split(".")[2]) == before != {}
+        recovers(lambda: who.get("/strict/x").status == 200)
+        assert "ACL" not in durable.process.text()
+    finally:
+        durable.close()
+
+
 def test_a_full_redis_takes_no_grants_and_every_refusal(serve):
     small = Redis("--maxmemory", "1", "--maxmemory-policy", "noeviction")
     try:
