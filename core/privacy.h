@@ -30,6 +30,8 @@
 #define PRV_OP_ARGS_MAX 48    /* arguments of one store operation */
 #define PRV_EXPIRE_MAX 20     /* Set-Cookie fields that expire denied cookies in one answer */
 #define PRV_HEADERS_MAX 48    /* header fields of one endpoint answer */
+#define PRV_SUBJECT_MAX 512   /* bytes of an account's name; a longer one is no account */
+#define PRV_SUBJECT_LEN 16    /* bytes of its keyed hash */
 
 /* ------------------------------------------------------------------ basic types */
 
@@ -188,6 +190,8 @@ typedef struct prv_site {
     prv_str home;              /* /privacy/ */
     prv_limit_conf limit;
     bool store;                /* a store is configured */
+    uint32_t timeout_ms;       /* how long one request may wait for it, all operations together; 0: not known */
+    bool subject;              /* some location says privacy_subject */
     prv_str prefix;            /* privacy: */
     uint32_t counts;           /* prv_zone_site(); 0: not counted */
     uint64_t ages[2];          /* ages that locations of this server ask for, bit N is age N: prv_site_age() */
@@ -266,6 +270,19 @@ typedef struct prv_state {
     prv_age age;
     uint8_t n_other;
     prv_other other[PRV_MAX_OTHER];
+
+    /* Accounts. Of what is decided on: */
+    bool account;     /* an account is known (row 4) */
+    /* Of a cookie: whom it is bound to, and how. `over` and `owed` are among what it refuses. */
+    bool has_subject;
+    bool session;     /* the application said that `subject` is logged in here */
+    bool owned;       /* without a store: the choices are `subject`'s, not the browser's */
+    uint32_t over;    /* `subject` granted these here later than they were refused here */
+    uint32_t owed;    /* `subject` refused these while the store was away: its record is to hear of it */
+    /* Of a record: */
+    bool of_account;  /* it is `subject`'s */
+    bool gpc;         /* GPC was seen with the account, and written down */
+    uint8_t subject[PRV_SUBJECT_LEN];
 } prv_state;
 
 /* Shared memory: cache of last-seen and verified states, breaker and rate limits. */
@@ -284,11 +301,14 @@ typedef enum prv_op_kind {
     PRV_OP_READ,    /* HGETALL key */
     PRV_OP_CHANGE,  /* the write script: args as core/redis/script.h says; a reply RECORD or CONFLICT */
     PRV_OP_AGE,     /* lower or set the age of an existing record without a new seq */
-    PRV_OP_EXPIRE   /* EXPIRE key seconds NX: a hand-made key gets a TTL */
+    PRV_OP_EXPIRE,  /* EXPIRE key seconds NX: a hand-made key gets a TTL */
+    PRV_OP_SUBJECT, /* GET key: the id of an account's record; a reply RECORD has it as the value of `id` */
+    PRV_OP_BIND     /* SET key id EXAT s: the account's record is that one; a reply RECORD without pairs */
 } prv_op_kind;
 
 typedef struct prv_op {
     prv_op_kind kind;
+    uint32_t wait_ms; /* of the time-out is left; 0: all of it. Less than all of it says nothing about the store */
     prv_str key;
     size_t n_args;
     prv_str args[PRV_OP_ARGS_MAX];
@@ -351,6 +371,23 @@ typedef struct prv_request {
     prv_str kept_refused;
     char seen[40];            /* prv_record_seen() of the record, where a repair is due */
     bool has_seen;
+    int64_t asked_ms;         /* when the operation under way was asked for */
+    uint32_t waited_ms;       /* for those before it */
+
+    /* accounts (subject.c) */
+    bool known;               /* an account is known: `subject` */
+    uint8_t subject[PRV_SUBJECT_LEN];
+    bool split;               /* `state` is not only the browser's: that is `browser` */
+    prv_state browser;
+    struct prv_request *account; /* with a store: the account as a visitor of its own, who has no cookie */
+    bool of_account;          /* this is such a one; then: */
+    bool pointed;             /* a pointer to its record was read */
+    bool wanted;              /* what was to be written of itself was handed out */
+    bool want_age;            /* the application told its age */
+    bool want_bind;           /* the pointer is to be written */
+    bool gpc_seen;            /* GPC was on when a choice was made */
+    uint8_t asking;           /* PRV_OP_SUBJECT or PRV_OP_READ under way */
+    char record_id[PRV_ID_LEN];
 } prv_request;
 
 /*
@@ -361,6 +398,20 @@ prv_step prv_request_begin(prv_request *rq, prv_op *op);
 
 /* The reply to the op of begin. Merges record and token (INTERFACE 7), updates the cache. Always READY. */
 void prv_request_feed(prv_request *rq, const prv_reply *reply);
+
+/*
+ * The account of a request whose browser is READY. `account`: what privacy_subject gives, read only after authentication
+ * has succeeded; empty: there is none, and the session's counts, to which the application bound the cookie
+ * (`Privacy-Subject`). With both, `account` wins. READY: rq->state is what is decided on. NEED_STORE: carry out *op and
+ * feed the reply to prv_subject_feed(); at most two rounds. May be called again, with another account too.
+ * With an account its record decides; of the browser only what lowers counts.
+ */
+prv_step prv_subject_begin(prv_request *rq, prv_str account, prv_op *op);
+prv_step prv_subject_feed(prv_request *rq, const prv_reply *reply, prv_op *op);
+/* Is an account known, or will prv_subject_begin() with nothing find one? */
+bool prv_subject_known(const prv_request *rq);
+/* Does this text show that the client itself says who it is: a header field, an argument or a cookie? For a warning. */
+bool prv_subject_claimed(prv_str directive);
 
 /* After READY: a write that is queued and never waited for (adoption of a token, a refusal Redis has not seen, a
  * missing TTL). true: *op is filled, its strings come from env.alloc. Call once per client request. */
@@ -375,6 +426,7 @@ typedef enum prv_age_status { PRV_AGE_UNKNOWN, PRV_AGE_OK, PRV_AGE_UNDER } prv_a
 #define PRV_VARY_COOKIE 1u
 #define PRV_VARY_GPC 2u
 #define PRV_VARY_DNT 4u
+#define PRV_VARY_ACCOUNT 8u /* Authorization: where privacy_subject is in force, by the binding */
 
 typedef struct prv_decision {
     uint32_t allowed;
@@ -475,6 +527,13 @@ size_t prv_request_sweep(prv_request *rq, const prv_decision *d, prv_str host, p
  * false, one log line.
  */
 bool prv_request_report_age(prv_request *rq, prv_str value, prv_str *set_cookie, prv_op *op);
+
+/*
+ * `Privacy-Subject: <account>` or `-` from the application, all fields of the answer. Values that differ, and what is no
+ * name of at most PRV_SUBJECT_MAX bytes, are no account. Binds our cookie, used from the next request on; *set_cookie: our
+ * cookie to set, PRV_NONE where nothing changes. Call behind prv_request_report_age(): its cookie has both.
+ */
+void prv_request_report_subject(prv_request *rq, const prv_str *values, size_t n, prv_str *set_cookie);
 
 /* How a gate that did not pass is answered. Body is problem+json, or empty with a redirect or 204. */
 typedef struct prv_gate_answer {
@@ -584,6 +643,13 @@ typedef enum prv_ep_step { PRV_EP_RESPOND, PRV_EP_STORE } prv_ep_step;
 prv_ep_step prv_endpoint_begin(prv_endpoint **ep, prv_request *rq, const prv_rules *rules, const prv_http *http,
                                prv_op *op, prv_response *response);
 prv_ep_step prv_endpoint_feed(prv_endpoint *ep, const prv_reply *reply, prv_op *op, prv_response *response);
+
+/*
+ * What is to be written of an account's record without anybody having asked (GPC seen with it, an age that the
+ * application told, a refusal that waited for the store, a renewed signature): queued, never waited for. Call until false, once the
+ * account is READY and again after prv_request_report_age().
+ */
+bool prv_account_want(prv_request *rq, prv_op *op);
 
 /* `/.well-known/gpc.json` and `/.well-known/dnt/`; 404 for anything else. */
 void prv_well_known(prv_request *rq, const prv_rules *rules, const prv_http *http, prv_response *response);

@@ -50,6 +50,8 @@ static int load(ctl *c, prv_str id, prv_request *rq, prv_reply *reply)
                         c->policy->id.p);
     }
     rq->state = record;
+    rq->of_account = record.of_account;
+    memcpy(rq->subject, record.subject, sizeof rq->subject);
     rq->state.present = true;
     rq->state.stored = true;
     rq->state.id_len = PRV_ID_LEN;

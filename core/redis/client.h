@@ -102,6 +102,11 @@ typedef struct prv_scripts { /* SHA-1 in hex; empty where libcrypto has none: th
 } prv_scripts;
 
 void prv_scripts_init(prv_scripts *scripts);
+/* Does it only read, so that it can be shared and be left undone? */
+static inline bool prv_op_reads(const prv_op *op)
+{
+    return op->kind == PRV_OP_READ || op->kind == PRV_OP_SUBJECT;
+}
 /* A copy with its strings in one block, freed by free(); NULL: no memory. */
 prv_op *prv_op_copy(const prv_op *op);
 /* RESP for op, freed by redisFreeCommand(); false: no memory. eval: the script's text instead of

@@ -45,6 +45,7 @@ prv_op *prv_op_copy(const prv_op *op)
         return NULL;
     char *p = (char *)(copy + 1);
     copy->kind = op->kind;
+    copy->wait_ms = op->wait_ms;
     copy->n_args = op->n_args;
     for (size_t i = 0; i <= op->n_args; i++) {
         const prv_str *from = i == 0 ? &op->key : &op->args[i - 1];
@@ -95,6 +96,17 @@ bool prv_op_format(const prv_op *op, const prv_scripts *scripts, bool eval, char
         w[k++] = op->key;
         w[k++] = op->n_args > 0 ? op->args[0] : PRV_NONE;
         w[k++] = PRV_STR("NX");
+        return prv_words_format(w, k, out, n);
+    case PRV_OP_SUBJECT:
+        w[k++] = PRV_STR("GET");
+        w[k++] = op->key;
+        return prv_words_format(w, k, out, n);
+    case PRV_OP_BIND:
+        w[k++] = PRV_STR("SET");
+        w[k++] = op->key;
+        w[k++] = op->n_args > 0 ? op->args[0] : PRV_NONE;
+        w[k++] = PRV_STR("EXAT");
+        w[k++] = op->n_args > 1 ? op->args[1] : PRV_NONE;
         return prv_words_format(w, k, out, n);
     case PRV_OP_CHANGE:
     case PRV_OP_AGE:
@@ -185,7 +197,7 @@ static bool str_is(prv_str s, const char *word)
 
 static void read_array(const prv_op *op, const redisReply *r, prv_reply *out, prv_str *pairs)
 {
-    if (op->kind == PRV_OP_EXPIRE)
+    if (op->kind == PRV_OP_EXPIRE || op->kind == PRV_OP_SUBJECT || op->kind == PRV_OP_BIND)
         return;
     if (r->elements == 0) {
         if (op->kind != PRV_OP_CHANGE)
@@ -206,6 +218,21 @@ static void read_array(const prv_op *op, const redisReply *r, prv_reply *out, pr
         out->status = PRV_REPLY_CONFLICT;
 }
 
+static void read_subject(const redisReply *r, prv_reply *out, prv_str *pairs)
+{
+    if (r->type == REDIS_REPLY_NIL) {
+        out->status = PRV_REPLY_ABSENT;
+    } else if (r->type == REDIS_REPLY_STRING) {
+        pairs[0] = PRV_STR("id");
+        pairs[1] = (prv_str){r->str, (size_t)r->len};
+        out->n = 2;
+        out->pairs = pairs;
+        out->status = PRV_REPLY_RECORD;
+    } else if (reply_word(r, "WRONGTYPE")) {
+        out->status = PRV_REPLY_UNREADABLE;
+    }
+}
+
 void prv_answer_read(const prv_op *op, const redisReply *r, prv_reply *out,
                      prv_str pairs[PRV_PAIRS_MAX])
 {
@@ -215,6 +242,10 @@ void prv_answer_read(const prv_op *op, const redisReply *r, prv_reply *out,
     if (r->type == REDIS_REPLY_ARRAY)
         read_array(op, r, out, pairs);
     else if (r->type == REDIS_REPLY_INTEGER && op->kind == PRV_OP_EXPIRE)
+        out->status = PRV_REPLY_RECORD;
+    else if (op->kind == PRV_OP_SUBJECT)
+        read_subject(r, out, pairs);
+    else if (r->type == REDIS_REPLY_STATUS && op->kind == PRV_OP_BIND)
         out->status = PRV_REPLY_RECORD;
     else if (reply_word(r, "WRONGTYPE") && op->kind != PRV_OP_CHANGE)
         out->status = PRV_REPLY_UNREADABLE;

@@ -214,7 +214,7 @@ static void link_write(prv_backend *b)
     bool any = b->probe;
     for (prv_cmd *cmd = prv_cmds_take(&b->pending); cmd != NULL; cmd = prv_cmds_take(&b->pending)) {
         /* Nobody waits any more: a read is pointless, and a write was reported as not done. */
-        bool pointless = cmd->first == NULL && (cmd->op->kind == PRV_OP_READ || cmd->dropped);
+        bool pointless = cmd->first == NULL && (prv_op_reads(cmd->op) || cmd->dropped);
         if (pointless || !link_format(b, cmd)) {
             prv_cmds_add(&dead, cmd);
             continue;

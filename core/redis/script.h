@@ -24,6 +24,10 @@
  * PRV_OP_EXPIRE
  *   [0]          seconds
  *   EXPIRE key seconds NX (Redis 7); a reply RECORD without pairs, whether or not there was one.
+ *
+ * PRV_OP_BIND
+ *   [0]          id of the account's record
+ *   [1]          EXPIREAT in seconds, that of the record
  */
 #ifndef PRV_SCRIPT_H
 #define PRV_SCRIPT_H

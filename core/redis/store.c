@@ -80,10 +80,14 @@ static void wait_link(prv_store *s, prv_cmd *cmd, prv_wait *w)
     if (w->next != NULL)
         w->next->prev = w;
     cmd->first = w;
-    w->deadline_next = NULL;
-    w->deadline_prev = s->deadline_tail;
-    *(w->deadline_prev ? &w->deadline_prev->deadline_next : &s->deadline_head) = w;
-    s->deadline_tail = w;
+    /* In order; nearly always the last. */
+    prv_wait *before = s->deadline_tail;
+    while (before != NULL && before->deadline > w->deadline)
+        before = before->deadline_prev;
+    w->deadline_prev = before;
+    w->deadline_next = before != NULL ? before->deadline_next : s->deadline_head;
+    *(before != NULL ? &before->deadline_next : &s->deadline_head) = w;
+    *(w->deadline_next ? &w->deadline_next->deadline_prev : &s->deadline_tail) = w;
 }
 
 static int64_t clock_us(void)
@@ -166,7 +170,7 @@ static prv_cmd *cmd_for(prv_store *s, const prv_op *op, int64_t now)
     prv_cmd *known = cmd_find(s, op->key, hash);
     if (known != NULL) {
         bool stale = known->sent_ms != 0 && now - known->sent_ms >= s->conf->timeout_ms;
-        if (op->kind == PRV_OP_READ && !stale) {
+        if (prv_op_reads(op) && op->kind == known->op->kind && !stale) {
             known->dropped = false;
             return known;
         }
@@ -181,7 +185,7 @@ static prv_cmd *cmd_for(prv_store *s, const prv_op *op, int64_t now)
         prv_cmd_free(s, cmd);
         return NULL;
     }
-    if (op->kind == PRV_OP_READ) {
+    if (prv_op_reads(op)) {
         cmd->joinable = true;
         cmd->chain = *bucket_of(s, hash);
         *bucket_of(s, hash) = cmd;
@@ -197,7 +201,7 @@ static prv_cmd *cmd_for(prv_store *s, const prv_op *op, int64_t now)
 static void note_refusal(const prv_store *s, const prv_cmd *cmd, const prv_reply *reply)
 {
     prv_backend *b = cmd->backend;
-    bool writes = cmd->op->kind != PRV_OP_READ;
+    bool writes = !prv_op_reads(cmd->op);
     bool failed = reply->status == PRV_REPLY_UNAVAILABLE;
     if (cmd->reply == NULL || b->refused[writes] == failed)
         return;
@@ -285,9 +289,10 @@ static void expire_waits(prv_store *s, int64_t now)
     bool any = false;
     for (prv_wait *w = s->deadline_head; w != NULL && w->deadline <= now; w = s->deadline_head) {
         prv_cmd *cmd = w->cmd;
+        const bool whole = w->whole;
         if (cmd->first == w && w->next == NULL)
             cmd->dropped = true;
-        if (!any || !cmd->backend->lost) {
+        if (whole && (!any || !cmd->backend->lost)) {
             char why[64];
             snprintf(why, sizeof why, "does not answer within %u ms",
                      (unsigned)s->conf->timeout_ms);
@@ -412,7 +417,8 @@ prv_wait *prv_store_submit(prv_store *s, const prv_op *op, prv_done done, void *
     if (cmd != NULL) {
         w->done = done;
         w->arg = arg;
-        w->deadline = now + s->conf->timeout_ms;
+        w->whole = op->wait_ms == 0 || op->wait_ms >= s->conf->timeout_ms;
+        w->deadline = now + (w->whole ? s->conf->timeout_ms : op->wait_ms);
         w->asked_us = clock_us();
         wait_link(s, cmd, w);
     } else {

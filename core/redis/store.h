@@ -60,6 +60,7 @@ struct prv_wait {
     prv_wait *deadline_next, *deadline_prev; /* of the store, by deadline */
     int64_t deadline;
     int64_t asked_us; /* when it was submitted, for the latency */
+    bool whole; /* the whole time-out was waited: that says something about the store */
     prv_done done;
     void *arg;
 };

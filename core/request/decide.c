@@ -86,8 +86,8 @@ static enum row row_of(const prv_policy *policy, const facts *f, unsigned i)
         return ROW_BASIS_FIRM;
     if (f->unavailable)
         return ROW_UNAVAILABLE;
-    if (purpose->subject_required)
-        return ROW_ANONYMOUS; /* no account is ever known in this version */
+    if (purpose->subject_required && !f->state->account)
+        return ROW_ANONYMOUS;
     if (f->state->restricted)
         return ROW_RESTRICTED;
     if (f->under)

@@ -5,14 +5,28 @@
 
 #include "view.h"
 
-static const prv_str vary_values[8] = {
-    {NULL, 0},  {"Cookie", 6},       {"Sec-GPC", 7},       {"Cookie, Sec-GPC", 15},
-    {"DNT", 3}, {"Cookie, DNT", 11}, {"Sec-GPC, DNT", 12}, {"Cookie, Sec-GPC, DNT", 20},
+static const prv_str vary_values[16] = {
+    {NULL, 0},
+    {"Cookie", 6},
+    {"Sec-GPC", 7},
+    {"Cookie, Sec-GPC", 15},
+    {"DNT", 3},
+    {"Cookie, DNT", 11},
+    {"Sec-GPC, DNT", 12},
+    {"Cookie, Sec-GPC, DNT", 20},
+    {"Authorization", 13},
+    {"Cookie, Authorization", 21},
+    {"Sec-GPC, Authorization", 22},
+    {"Cookie, Sec-GPC, Authorization", 30},
+    {"DNT, Authorization", 18},
+    {"Cookie, DNT, Authorization", 26},
+    {"Sec-GPC, DNT, Authorization", 27},
+    {"Cookie, Sec-GPC, DNT, Authorization", 35},
 };
 
 prv_str prv_vary_value(unsigned bits)
 {
-    return vary_values[bits & (PRV_VARY_COOKIE | PRV_VARY_GPC | PRV_VARY_DNT)];
+    return vary_values[bits & 15];
 }
 
 static void consent_put(const prv_policy *policy, const prv_decision *d, prv_out *out)

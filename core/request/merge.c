@@ -87,6 +87,14 @@ static void other_drop_grants(prv_state *state, const prv_state *unless)
     state->n_other = n;
 }
 
+void prv_state_ungrant(prv_state *state)
+{
+    state->granted = 0;
+    other_drop_grants(state, NULL);
+    state->age.ok = 0;
+    state->age.parental = 0;
+}
+
 static uint8_t lesser(uint8_t a, uint8_t b)
 {
     return a < b ? a : b;
@@ -104,6 +112,14 @@ void prv_state_common(prv_state *first, const prv_state *other)
         first->expires = other->expires;
     if (other->version < first->version)
         first->version = other->version;
+    const bool same = first->has_subject && other->has_subject &&
+                      prv_subject_same(first->subject, other->subject);
+    if (first->owned != other->owned || (first->owned && !same))
+        prv_state_ungrant(first);
+    if (!same)
+        prv_state_bind(first, &(prv_state){0});
+    first->session = first->session && other->session;
+    first->over &= other->over;
     prv_state_lower(first, other, PRV_LATER_NONE);
 }
 
@@ -207,6 +223,11 @@ void prv_request_merge(prv_request *rq, prv_record_status status, const prv_stat
         merge_without(rq, status, record, &out);
     out.unreadable = rq->state.unreadable;
     prv_state_age_expire(rq->site->policy, &out, rq->env->now_ms / 1000);
+    if (rq->of_account) {
+        out.of_account = true;
+        out.gpc |= rq->gpc_seen;
+        memcpy(out.subject, rq->subject, sizeof out.subject);
+    }
     rq->state = out;
     rq->renew = rq->has_token && differs(&out, &rq->token);
     prv_request_remember(rq);

@@ -12,7 +12,8 @@ prv_str prv_request_renewal(prv_request *rq)
 {
     if (!may_set(rq) || !(rq->renew || rq->foreign_key))
         return PRV_NONE;
-    const prv_str cookie = prv_token_cookie(rq->site, &rq->state, rq->env);
+    const prv_state own = prv_request_own(rq);
+    const prv_str cookie = prv_token_cookie(rq->site, &own, rq->env);
     if (cookie.n > 0)
         rq->renew = rq->foreign_key = false;
     return cookie;
@@ -34,12 +35,13 @@ static uint32_t said(const prv_request *rq, const prv_decision *d)
 size_t prv_request_sweep(prv_request *rq, const prv_decision *d, prv_str host,
                          prv_str out[PRV_EXPIRE_MAX])
 {
-    if (!may_set(rq) || rq->state.swept)
+    prv_state *own = rq->split ? &rq->browser : &rq->state;
+    if (!may_set(rq) || own->swept)
         return 0;
     const uint32_t mask = said(rq, d);
     if (!mask)
         return 0;
-    prv_state swept = rq->state;
+    prv_state swept = prv_request_own(rq);
     swept.swept = true;
     out[0] = prv_token_cookie(rq->site, &swept, rq->env);
     if (out[0].n == 0)
@@ -47,7 +49,7 @@ size_t prv_request_sweep(prv_request *rq, const prv_decision *d, prv_str host,
     const size_t n = prv_expire_cookies(rq, d, mask, host, out + 1, PRV_EXPIRE_MAX - 1);
     if (n == 0)
         return 0;
-    rq->state.swept = true;
+    own->swept = rq->state.swept = true;
     rq->renew = rq->foreign_key = false; /* this cookie renews as well */
     return n + 1;
 }

@@ -95,9 +95,8 @@ static bool age_apply(prv_age *age, said what, uint8_t years)
 
 /* Where the cookie alone keeps the state, an older cookie must not undo this: it gets the next seq.
  */
-static void state_advance(prv_request *rq)
+static void state_advance(const prv_request *rq, prv_state *state)
 {
-    prv_state *state = &rq->state;
     const int64_t now = rq->env->now_ms / 1000;
     if (!state->present || state->at == 0) {
         state->present = true;
@@ -120,41 +119,68 @@ static bool report_next(prv_str *rest, prv_str *one)
     return true;
 }
 
-/* Beside a value that cannot be read only what lowers is believed. */
-static bool report_apply(prv_request *rq, prv_str list)
+/* What a list says that counts: beside a value that cannot be read only what lowers is believed. */
+static bool report_apply(const prv_policy *policy, prv_str list, bool lowers_only, prv_age *age)
 {
-    const prv_policy *policy = rq->site->policy;
     prv_str rest = list, one;
     said what;
     uint8_t years = 0;
-    bool readable = list.p != NULL, changed = false;
-    while (report_next(&rest, &one))
-        readable = report_parse(policy, one, &what, &years) && readable;
-    for (rest = list; report_next(&rest, &one);) {
-        if (report_parse(policy, one, &what, &years) && (readable || what == SAID_UNDER))
-            changed = age_apply(&rq->state.age, what, years) || changed;
+    bool changed = false;
+    while (report_next(&rest, &one)) {
+        if (report_parse(policy, one, &what, &years) && (!lowers_only || what == SAID_UNDER))
+            changed = age_apply(age, what, years) || changed;
     }
+    return changed;
+}
+
+static bool report_readable(const prv_request *rq, prv_str list)
+{
+    prv_str rest = list, one;
+    said what;
+    uint8_t years = 0;
+    bool readable = list.p != NULL;
+    while (report_next(&rest, &one))
+        readable = report_parse(rq->site->policy, one, &what, &years) && readable;
     if (!readable && rq->env->log)
         rq->env->log(rq->env->ctx, PRV_LOG_WARN,
                      PRV_STR("Privacy-Subject-Age from the application is none of under[:N], "
                              "ok[:N], parental:N; ignored"));
-    return changed;
+    return readable;
 }
 
 bool prv_request_report_age(prv_request *rq, prv_str value, prv_str *set_cookie, prv_op *op)
 {
-    const uint8_t under = rq->state.age.under;
+    const prv_policy *policy = rq->site->policy;
+    const bool lowers_only = !report_readable(rq, value);
+    prv_state *own = rq->split ? &rq->browser : &rq->state;
+    const uint8_t under = own->age.under;
+    bool changed = false;
     *set_cookie = PRV_NONE;
-    if (!report_apply(rq, value))
+    /* Of an account it is that account's age; the browser, which others may use, keeps what lowers.
+     */
+    if (rq->account)
+        changed = report_apply(policy, value, lowers_only, &rq->account->state.age);
+    if (changed)
+        rq->account->want_age = true;
+    const bool own_changed = report_apply(policy, value, lowers_only || rq->split, &own->age);
+    if (rq->split && (changed || own_changed)) {
+        if (rq->known)
+            prv_subject_compose(rq);
+        else
+            prv_state_lower(&rq->state, own, PRV_LATER_NONE);
+    }
+    if (!own_changed)
         return false;
-    const bool in_store = rq->site->store && rq->state.id_len == PRV_ID_LEN;
-    if (!in_store || !rq->state.stored)
-        state_advance(rq);
-    if (rq->state.age.under != under)
-        rq->state.swept = false;
+    const bool in_store = rq->site->store && own->id_len == PRV_ID_LEN;
+    if (!in_store || !own->stored)
+        state_advance(rq, own);
+    if (own->age.under != under)
+        own->swept = rq->state.swept = false;
     prv_request_remember(rq);
-    if (rq->site->keys)
-        *set_cookie = prv_token_cookie(rq->site, &rq->state, rq->env);
-    return in_store && prv_record_age(rq->site->policy, rq->site->keys, rq->site->prefix,
-                                      &rq->state, &rq->record_age, rq->env, op);
+    if (rq->site->keys) {
+        const prv_state cookie = prv_request_own(rq);
+        *set_cookie = prv_token_cookie(rq->site, &cookie, rq->env);
+    }
+    return in_store && prv_record_age(policy, rq->site->keys, rq->site->prefix, own,
+                                      &rq->record_age, rq->env, op);
 }

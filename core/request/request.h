@@ -82,6 +82,28 @@ enum {
     PRV_REPAIR_SIGN = 32      /* sign the record with the key that signs now, before the old one retires */
 };
 
+/* The last entry seen of an account, by the id that its record has where nobody changed it: the view while the store is
+ * away. */
+void prv_request_seen(prv_request *account);
+
+/* ---- subject.c */
+/* The browser's own state with what its cookie is bound to: what its cookie is made of. */
+prv_state prv_request_own(const prv_request *rq);
+/* The same account? */
+bool prv_subject_same(const uint8_t a[PRV_SUBJECT_LEN], const uint8_t b[PRV_SUBJECT_LEN]);
+/* An answer is there: the time that it took counts. env->now_ms is now. */
+void prv_request_waited(prv_request *rq);
+/* A cookie names no account's record, and an account's record is that account's. */
+bool prv_subject_foreign(const prv_request *rq, const prv_state *record);
+/* Takes over what `from`, a cookie, is bound to. */
+void prv_state_bind(prv_state *to, const prv_state *from);
+/* A change made `next` of the browser's state: what it is bound to then. refuse: purposes refused by it. */
+void prv_subject_rebind(const prv_request *rq, prv_state *next, uint32_t refuse);
+/* rq->state anew, from the account's and the browser's. */
+void prv_subject_compose(prv_request *rq);
+/* The cookie's choices are an account's that is not known now: they grant nothing. */
+void prv_subject_owned(prv_request *rq);
+
 /* ---- merge.c: who wins between two views of one visitor */
 typedef enum prv_later {
     PRV_LATER_NONE,   /* a tie: all that lowers counts */
@@ -90,6 +112,8 @@ typedef enum prv_later {
 } prv_later;
 /* Takes over from `low` what lowers, unless the winner says otherwise. */
 void prv_state_lower(prv_state *winner, const prv_state *low, prv_later later);
+/* Takes all grants away, ages that were answered included. */
+void prv_state_ungrant(prv_state *state);
 /* Verified copies of our cookie of different ids (FACTS 3): the first one's id, grants common to all, refusals of all. */
 void prv_state_common(prv_state *first, const prv_state *other);
 /* The token against what was last seen (unavailable store, or none asked yet). */

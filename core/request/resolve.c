@@ -31,9 +31,23 @@ static prv_cache_key key_of_id(const char id[PRV_ID_LEN])
 
 void prv_request_remember(const prv_request *rq)
 {
-    if (rq->zone && rq->state.id_len == PRV_ID_LEN)
-        prv_cache_put(rq->zone, key_of_id(rq->state.id), cache_tag(rq), &rq->state, NULL,
-                      rq->env->now_ms);
+    const prv_state *own = rq->split ? &rq->browser : &rq->state;
+    if (rq->zone && own->id_len == PRV_ID_LEN)
+        prv_cache_put(rq->zone, key_of_id(own->id), cache_tag(rq), own, NULL, rq->env->now_ms);
+}
+
+void prv_request_seen(prv_request *account)
+{
+    prv_state seen;
+    if (!account->zone || !prv_cache_get(account->zone, key_of_id(account->record_id),
+                                         cache_tag(account), &seen, NULL))
+        return;
+    seen.of_account = true;
+    seen.gpc = seen.swept; /* as it is kept */
+    seen.swept = false;
+    memcpy(seen.subject, account->subject, sizeof seen.subject);
+    account->state = seen;
+    account->source = PRV_SOURCE_CACHE;
 }
 
 /* ------------------------------------------------------------------ copies of our cookie */
@@ -131,7 +145,8 @@ static bool verify(const prv_request *rq, prv_str text, copy *out)
     if (found && seen.seq > out->state.seq)
         prv_state_lower(&out->state, &seen, PRV_LATER_NONE);
     else
-        prv_cache_put(rq->zone, key, tag, &out->state, shown, rq->env->now_ms);
+        prv_cache_put(rq->zone, key, tag, &out->state, out->state.has_subject ? NULL : shown,
+                      rq->env->now_ms); /* what it is bound to stands in its body alone */
     return true;
 }
 
@@ -203,8 +218,11 @@ static void take_copies(prv_request *rq, const copies *c)
     for (size_t i = 1; i < c->n; i++)
         prv_state_common(&rq->token, &c->of[i].state);
     prv_state_age_expire(rq->site->policy, &rq->token, rq->env->now_ms / 1000);
+    if (rq->site->store && rq->token.owned) /* what it holds is not the browser's */
+        prv_state_ungrant(&rq->token);
     rq->state = rq->token;
     rq->state.unreadable = c->bad;
+    prv_subject_owned(rq);
 }
 
 /* ------------------------------------------------------------------ begin and feed */
@@ -229,6 +247,9 @@ prv_step prv_request_begin(prv_request *rq, prv_op *op)
     rq->state = (prv_state){0};
     rq->token = (prv_state){0};
     rq->source = PRV_SOURCE_NONE;
+    rq->known = rq->split = false;
+    rq->account = NULL;
+    rq->waited_ms = 0;
     copies_find(rq, &found);
     take_copies(rq, &found);
     if (!rq->site->store || rq->token.id_len != PRV_ID_LEN)
@@ -243,6 +264,7 @@ prv_step prv_request_begin(prv_request *rq, prv_op *op)
     const prv_str id = {rq->token.id, PRV_ID_LEN};
     rq->key_len = (uint8_t)prv_record_key(rq->site->prefix, id, rq->key);
     rq->pending = true;
+    rq->asked_ms = rq->env->now_ms;
     *op = (prv_op){.kind = PRV_OP_READ, .key = {rq->key, rq->key_len}};
     return PRV_STEP_NEED_STORE;
 }
@@ -250,6 +272,7 @@ prv_step prv_request_begin(prv_request *rq, prv_op *op)
 void prv_request_feed(prv_request *rq, const prv_reply *reply)
 {
     rq->pending = false;
+    prv_request_waited(rq);
     if (reply->status == PRV_REPLY_UNAVAILABLE) {
         rq->degraded = true;
         rq->source = PRV_SOURCE_DEGRADED;
@@ -259,8 +282,12 @@ void prv_request_feed(prv_request *rq, const prv_reply *reply)
     prv_record_kept kept;
     bool no_ttl = false;
     const prv_str id = {rq->token.id, PRV_ID_LEN};
-    const prv_record_status status = prv_record_read(rq->site->policy, rq->site->keys, id, reply,
-                                                     rq->env, &record, &kept, &no_ttl);
+    prv_record_status status = prv_record_read(rq->site->policy, rq->site->keys, id, reply, rq->env,
+                                               &record, &kept, &no_ttl);
+    if (status == PRV_RECORD_OK && prv_subject_foreign(rq, &record)) {
+        prv_state_ungrant(&record);
+        status = PRV_RECORD_UNREADABLE;
+    }
     prv_request_merge(rq, status, &record);
     rq->source = PRV_SOURCE_STORE;
     rq->kept_granted = kept.granted;
@@ -278,7 +305,7 @@ void prv_request_feed(prv_request *rq, const prv_reply *reply)
 static bool repair_write(prv_request *rq, unsigned what, prv_op *op)
 {
     const prv_env *env = rq->env;
-    prv_state next = rq->state;
+    prv_state next = rq->split ? rq->browser : rq->state;
     const bool adopt = what & PRV_REPAIR_ADOPT;
     const bool sign = !(what & (PRV_REPAIR_ADOPT | PRV_REPAIR_WRITE));
     /* The token's own seq, so that the cookie that is out there matches; a new one where the record

@@ -217,6 +217,13 @@ prv_code prv_site_check(const prv_site *site, prv_mode strongest, prv_error *err
                              "privacy on needs keys; expected privacy_key_file with a file that "
                              "privacyctl keys new makes");
     }
+    if (site->subject && (site->keys == NULL || !prv_keyring_signer(site->keys, PRV_KEY_SUBJECT))) {
+        return prv_conf_fail(
+            err, PRV_ERR_VALUE,
+            "privacy_subject needs a key of use \"subject\"; expected a line "
+            "\"subject kid secret\" in the file of privacy_key_file, as privacyctl "
+            "keys new makes it");
+    }
     if (site->cookie.path.n > 0 && !path_covers(site->cookie.path, site->home)) {
         return prv_conf_fail(err, PRV_ERR_VALUE,
                              "cookie path \"%.*s\" does not cover privacy_home \"%.*s\": browsers "

@@ -4,7 +4,10 @@
  * Body, big-endian: policy version 4, flags 1, signals 1, seq as a varint, at 5 (s), time until
  * expiry 2 (hours, or seconds with FLAG_SECONDS), age bounds ok, under and parental 1 each, age's
  * at 3 (hours; 0 is durable), then the granted and the refused purposes, each as a count 1 and that
- * many 16-bit name hashes in ascending order. One state has one body: anything else is BAD.
+ * many 16-bit name hashes in ascending order. With FLAG_SUBJECT then: the keyed hash of an account
+ * 16, binding bits 1, and for each of `over` and `owed` that is there one bit for each refused
+ * hash, the first in the lowest bit of the first byte. One state has one body: anything else is
+ * BAD.
  */
 #include "request.h"
 
@@ -14,6 +17,9 @@
 #define BODY_MAX 128
 #define HOUR 3600
 #define HASHES_MAX (PRV_MAX_PURPOSES + PRV_MAX_OTHER)
+#define HASHES_BOUND                                                                               \
+    36 /* beside an account; of what only other policies name the rest is dropped */
+#define MARKS_MAX ((HASHES_BOUND + 7) / 8)
 #define AT_MAX ((INT64_C(1) << 40) - 1)
 #define AGE_AT_MAX ((INT64_C(1) << 24) - 1)
 #define AGE_YEARS_MAX 120
@@ -24,9 +30,12 @@ enum flag {
     FLAG_RESTRICTED = 2,
     FLAG_SWEPT = 4,
     FLAG_SECONDS = 8, /* lifetimes under 18 hours are exact */
+    FLAG_SUBJECT = 16,
     FLAG_AWAY = 32,
-    FLAGS_KNOWN = 15 | FLAG_AWAY
+    FLAGS_KNOWN = 63
 };
+
+enum binding { BIND_SESSION = 1, BIND_OVER = 2, BIND_OWED = 4, BIND_OWNED = 8, BIND_KNOWN = 15 };
 
 #define SIGNALS_KNOWN (PRV_SIGNAL_GPC | PRV_SIGNAL_DNT)
 
@@ -132,6 +141,44 @@ static void put_choices(const prv_policy *policy, const hashes *list, bool grant
     }
 }
 
+/* One bit for each refused hash, at least one of them set. */
+static uint32_t take_marks(const prv_policy *policy, reader *r, const hashes *refused)
+{
+    uint32_t mask = 0;
+    bool any = false;
+    for (size_t i = 0; i < refused->n; i += 8) {
+        const unsigned byte = (unsigned)take(r, 1);
+        for (size_t k = 0; k < 8; k++) {
+            if (!(byte >> k & 1))
+                continue;
+            any = true;
+            if (i + k >= refused->n)
+                r->bad = true;
+            else
+                mask |= known_bit(policy, refused->h[i + k]);
+        }
+    }
+    if (!any)
+        r->bad = true;
+    return mask;
+}
+
+static void take_subject(const prv_policy *policy, reader *r, const hashes *refused, prv_state *out)
+{
+    for (size_t i = 0; i < PRV_SUBJECT_LEN; i++)
+        out->subject[i] = (uint8_t)take(r, 1);
+    const unsigned bits = (unsigned)take(r, 1);
+    if (bits == 0 || (bits & ~(unsigned)BIND_KNOWN))
+        r->bad = true;
+    out->has_subject = true;
+    out->session = bits & BIND_SESSION;
+    out->owned = bits & BIND_OWNED;
+    if (bits & BIND_OVER)
+        out->over = take_marks(policy, r, refused);
+    if (bits & BIND_OWED)
+        out->owed = take_marks(policy, r, refused);
+}
+
 static bool read_body(const prv_policy *policy, const uint8_t *body, size_t n, prv_state *out)
 {
     reader r = {body, n, false};
@@ -148,6 +195,8 @@ static bool read_body(const prv_policy *policy, const uint8_t *body, size_t n, p
     out->age.at = (int64_t)take(&r, 3) * HOUR;
     take_hashes(&r, &granted);
     take_hashes(&r, &refused);
+    if (flags & FLAG_SUBJECT)
+        take_subject(policy, &r, &refused, out);
     if (r.bad || r.n > 0 || (flags & ~(unsigned)FLAGS_KNOWN) || (signals & ~SIGNALS_KNOWN) ||
         overlap(&granted, &refused))
         return false;
@@ -264,21 +313,72 @@ static void insert(hashes *list, uint16_t hash)
     list->n++;
 }
 
-static void put_hashes(writer *w, const prv_policy *policy, const prv_state *state, bool granted)
+static uint32_t mask_of(const prv_state *state, bool granted)
 {
-    hashes list = {0};
-    const uint32_t mask = granted ? state->granted & ~state->refused : state->refused;
+    return granted ? state->granted & ~state->refused : state->refused;
+}
+
+static void list_known(const prv_policy *policy, uint32_t mask, hashes *list)
+{
     for (size_t i = 0; i < policy->n_purposes; i++) {
         if (mask & 1u << i)
-            insert(&list, policy->purposes[i].hash);
+            insert(list, policy->purposes[i].hash);
     }
-    for (size_t i = 0; i < state->n_other && i < PRV_MAX_OTHER; i++) {
+}
+
+/* At most `room` of them. */
+static void list_other(const prv_policy *policy, const prv_state *state, bool granted, size_t room,
+                       hashes *list)
+{
+    const size_t most = list->n + room;
+    for (size_t i = 0; i < state->n_other && i < PRV_MAX_OTHER && list->n < most; i++) {
         if (state->other[i].granted == granted && !known_bit(policy, state->other[i].hash))
-            insert(&list, state->other[i].hash);
+            insert(list, state->other[i].hash);
     }
-    put(w, list.n, 1);
-    for (size_t i = 0; i < list.n; i++)
-        put(w, list.h[i], 2);
+}
+
+static void put_hashes(writer *w, const hashes *list)
+{
+    put(w, list->n, 1);
+    for (size_t i = 0; i < list->n; i++)
+        put(w, list->h[i], 2);
+}
+
+/* false: nothing is marked, nothing was written. */
+static bool put_marks(writer *w, const prv_policy *policy, const hashes *refused, uint32_t mask)
+{
+    uint8_t bytes[(HASHES_MAX + 7) / 8] = {0};
+    bool any = false;
+    for (size_t i = 0; i < refused->n; i++) {
+        if (mask & known_bit(policy, refused->h[i])) {
+            bytes[i / 8] |= (uint8_t)(1u << i % 8);
+            any = true;
+        }
+    }
+    for (size_t i = 0; any && i < (refused->n + 7) / 8; i++)
+        put(w, bytes[i], 1);
+    return any;
+}
+
+static bool is_bound(const prv_state *state)
+{
+    return state->has_subject &&
+           (state->session || state->owned || ((state->over | state->owed) & state->refused));
+}
+
+static void put_subject(writer *w, const prv_policy *policy, const prv_state *state,
+                        const hashes *refused)
+{
+    for (size_t i = 0; i < PRV_SUBJECT_LEN; i++)
+        put(w, state->subject[i], 1);
+    const size_t at = w->n;
+    put(w, 0, 1);
+    unsigned bits = (state->session ? BIND_SESSION : 0u) | (state->owned ? BIND_OWNED : 0u);
+    if (put_marks(w, policy, refused, state->over))
+        bits |= BIND_OVER;
+    if (put_marks(w, policy, refused, state->owed))
+        bits |= BIND_OWED;
+    w->b[at] = (uint8_t)bits;
 }
 
 static int64_t clamp(int64_t value, int64_t lo, int64_t hi)
@@ -300,12 +400,19 @@ static void write_body(const prv_policy *policy, const prv_state *state, writer 
     const int64_t expires = clamp(state->expires - state->expires % grain, at, INT64_MAX);
     const prv_age *age = &state->age;
     const bool seconds = expires - at <= UINT16_MAX;
+    const bool bound = is_bound(state);
+    const size_t most = bound ? HASHES_BOUND : HASHES_MAX;
+    hashes granted = {0}, refused = {0};
+    list_known(policy, mask_of(state, true), &granted);
+    list_known(policy, mask_of(state, false), &refused);
+    list_other(policy, state, false, most - granted.n - refused.n, &refused);
+    list_other(policy, state, true, most - granted.n - refused.n, &granted);
 
     put(w, state->version, 4);
     put(w,
         (state->stored ? FLAG_STORED : 0) | (state->restricted ? FLAG_RESTRICTED : 0) |
             (state->swept ? FLAG_SWEPT : 0) | (seconds ? FLAG_SECONDS : 0) |
-            (state->away ? FLAG_AWAY : 0),
+            (state->away ? FLAG_AWAY : 0) | (bound ? FLAG_SUBJECT : 0),
         1);
     put(w, state->signals & SIGNALS_KNOWN, 1);
     put_varint(w, state->seq);
@@ -314,8 +421,10 @@ static void write_body(const prv_policy *policy, const prv_state *state, writer 
     put(w, (uint64_t)clamp(age->under, 0, AGE_YEARS_MAX), 1);
     put(w, (uint64_t)clamp(age->parental, 0, AGE_YEARS_MAX), 1);
     put(w, (uint64_t)clamp(age->at / HOUR, 0, AGE_AT_MAX), 3);
-    put_hashes(w, policy, state, true);
-    put_hashes(w, policy, state, false);
+    put_hashes(w, &granted);
+    put_hashes(w, &refused);
+    if (bound)
+        put_subject(w, policy, state, &refused);
 }
 
 size_t prv_token_write(const prv_site *site, const prv_state *state, char out[PRV_TOKEN_MAX + 1])
@@ -347,12 +456,13 @@ size_t prv_token_write(const prv_site *site, const prv_state *state, char out[PR
 }
 
 /* The longest token: "1." kid "." id "." body "." mac, with every purpose and every other choice in
- * it. */
-_Static_assert(2 + 16 + 1 + PRV_ID_LEN + 1 + ((26 + 2 * HASHES_MAX) * 4 + 2) / 3 + 1 +
-                       PRV_MAC_TEXT <=
+ * it, or as many as there is room for beside an account. */
+#define BODY_FREE (26 + 2 * HASHES_MAX)
+#define BODY_BOUND (26 + 2 * HASHES_BOUND + PRV_SUBJECT_LEN + 1 + 2 * MARKS_MAX)
+_Static_assert(2 + 16 + 1 + PRV_ID_LEN + 1 + (BODY_MAX * 4 + 2) / 3 + 1 + PRV_MAC_TEXT <=
                    PRV_TOKEN_MAX,
                "a token fits PRV_TOKEN_MAX");
-_Static_assert(26 + 2 * HASHES_MAX <= BODY_MAX, "a body fits BODY_MAX");
+_Static_assert(BODY_FREE <= BODY_MAX && BODY_BOUND <= BODY_MAX, "a body fits BODY_MAX");
 
 prv_str prv_token_cookie(const prv_site *site, const prv_state *state, const prv_env *env)
 {

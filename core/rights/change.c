@@ -164,6 +164,7 @@ static bool next_make(prv_change_run *run, uint32_t stored_seq)
         next->at = next->id_len > 0 ? now : now - now % HOUR;
         next->expires = prv_state_expires(rq->site->policy, next);
     }
+    prv_subject_rebind(rq, next, change->refuse);
     return true;
 }
 
@@ -173,6 +174,7 @@ static void adopt(prv_change_run *run)
 {
     prv_request *rq = run->rq;
     rq->state = run->next;
+    rq->split = false;
     rq->token = run->next;
     rq->has_token = true;
     rq->renew = false;
@@ -222,7 +224,8 @@ static prv_change_step change_token(prv_change_run *run)
 
 /* ------------------------------------------------------------------ with the store */
 
-/* The stored seq as the write script compares it: 0 unless it is a decimal number of 32 bits without leading zeros. */
+/* The stored seq as the write script compares it: 0 unless it is a decimal number of 32 bits
+ * without leading zeros. */
 static uint32_t stored_seq(const prv_reply *reply)
 {
     for (size_t i = 0; i + 1 < reply->n; i += 2) {
@@ -332,6 +335,10 @@ static void take_record(prv_change_run *run, const prv_reply *reply)
     prv_record_status status =
         prv_record_read(rq->site->policy, rq->site->keys, (prv_str){run->record_id, PRV_ID_LEN},
                         &as_read, rq->env, &record, &run->kept, &no_ttl);
+    if (status == PRV_RECORD_OK && prv_subject_foreign(rq, &record)) {
+        prv_state_ungrant(&record);
+        status = PRV_RECORD_UNREADABLE;
+    }
     run->has_record = status == PRV_RECORD_OK;
     run->record_age = record.age;
     run->record_restricted = record.restricted;
@@ -364,6 +371,7 @@ static prv_change_step change_done(prv_change_run *run, const prv_reply *reply)
     if (rq->state.seq < next.seq) /* a record that cannot be read back: what was written holds */
         rq->state = next;
     keep_other(&rq->state, &next);
+    prv_state_bind(&rq->state, &next);
     rq->state.present = true;
     rq->state.unreadable = false;
     rq->state.stored = true;
@@ -375,8 +383,9 @@ static prv_change_step change_done(prv_change_run *run, const prv_reply *reply)
 }
 
 /*
- * A refusal that lives in the cookie alone needs nothing of the store. That the store is down is said all the same, so that 202 and
- * "stored": false mean one thing for every visitor. The key holds no id and is never written.
+ * A refusal that lives in the cookie alone needs nothing of the store. That the store is down is
+ * said all the same, so that 202 and "stored": false mean one thing for every visitor. The key
+ * holds no id and is never written.
  */
 static prv_change_step change_probe(prv_change_run *run, prv_op *op)
 {
@@ -412,12 +421,30 @@ prv_change_step prv_change_begin(prv_change_run *run, prv_request *rq, const prv
     return run->has_record_id ? change_read(run, op) : change_write(run, 0, op);
 }
 
+bool prv_change_over(prv_change_run *run, prv_request *rq, const prv_change *change, prv_op *op)
+{
+    *run = (prv_change_run){.rq = rq, .change = *change};
+    run->has_record_id = true;
+    memcpy(run->record_id, rq->state.id_len == PRV_ID_LEN ? rq->state.id : rq->record_id,
+           PRV_ID_LEN);
+    run->has_record = rq->record_seq != 0;
+    run->record_age = rq->record_age;
+    run->record_restricted = rq->state.restricted;
+    run->kept = (prv_record_kept){rq->kept_granted, rq->kept_refused};
+    run->has_seen = rq->has_seen;
+    memcpy(run->seen, rq->seen, sizeof run->seen);
+    if (!prv_id_make(rq->env, run->id) || change_write(run, rq->record_seq, op) != PRV_CHANGE_WRITE)
+        return false;
+    rq->state = run->next;
+    return true;
+}
+
 prv_change_step prv_change_feed(prv_change_run *run, const prv_reply *reply, prv_op *op)
 {
     if (run->probing) { /* all of it holds by the cookie either way */
         const prv_change_step done = change_token(run);
         return done == PRV_CHANGE_DONE && reply->status == PRV_REPLY_UNAVAILABLE ? PRV_CHANGE_LOCAL
-                                                                                : done;
+                                                                                 : done;
     }
     if (reply->status == PRV_REPLY_UNAVAILABLE)
         return change_local(run);

@@ -16,7 +16,7 @@ typedef struct prv_change {
     int restricted;  /* -1: leave, 0 lift, 1 set */
     uint8_t signals; /* at the choice */
     prv_region region;
-    prv_str method; /* form api ops */
+    prv_str method; /* form api ops signal */
 } prv_change;
 
 typedef enum prv_change_step {
@@ -57,5 +57,10 @@ typedef struct prv_change_run {
 prv_change_step prv_change_begin(prv_change_run *run, prv_request *rq, const prv_change *change,
                                  prv_op *op);
 prv_change_step prv_change_feed(prv_change_run *run, const prv_reply *reply, prv_op *op);
+/*
+ * The write alone, over the record as this request has read it: for changes that nobody waits for, and that are made
+ * again by a later request where it was a conflict. rq->state becomes the new state. false: no memory, key or randomness.
+ */
+bool prv_change_over(prv_change_run *run, prv_request *rq, const prv_change *change, prv_op *op);
 
 #endif

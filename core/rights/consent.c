@@ -169,7 +169,8 @@ static void answer(prv_endpoint *ep, bool local, prv_response *response)
     }
     prv_respond_body(response, local ? 202 : 200, json_type,
                      ep->age ? prv_document_age(ep, local)
-                             : prv_document_consent(ep, local, local && ep->run.partly));
+                             : prv_document_consent(
+                                   ep, local, local && (ep->run.partly || ep->account.run.partly)));
 }
 
 prv_ep_step prv_change_answer(prv_endpoint *ep, prv_change_step step, prv_response *response)
@@ -178,9 +179,13 @@ prv_ep_step prv_change_answer(prv_endpoint *ep, prv_change_step step, prv_respon
     prv_str cookie = PRV_NONE;
     if (step == PRV_CHANGE_WRITE)
         return PRV_EP_STORE;
-    if (step != PRV_CHANGE_UNAVAILABLE)
-        cookie = prv_token_cookie(ep->rq->site, &ep->rq->state, env);
-    if (cookie.n == 0) {
+    /* An account's choice is not the browser's: nothing is set where that has nothing to say. */
+    const bool silent = ep->account.rq != NULL && !ep->account.set_cookie && !ep->rq->has_token;
+    if (step != PRV_CHANGE_UNAVAILABLE && !silent) {
+        const prv_state own = prv_request_own(ep->rq);
+        cookie = prv_token_cookie(ep->rq->site, &own, env);
+    }
+    if (step == PRV_CHANGE_UNAVAILABLE || (cookie.n == 0 && !silent)) {
         prv_respond_retry(env, response, 503, STORE_RETRY_S,
                           PRV_STR("The choice could not be kept; nothing was granted."));
         return PRV_EP_RESPOND;
@@ -192,7 +197,8 @@ prv_ep_step prv_change_answer(prv_endpoint *ep, prv_change_step step, prv_respon
     if (response->status == 503) /* no memory to say what holds: then nothing is said */
         return PRV_EP_RESPOND;
     prv_respond_header(response, PRV_STR("Tk"), PRV_STR("U"));
-    prv_respond_header(response, PRV_STR("Set-Cookie"), cookie);
+    if (cookie.n > 0)
+        prv_respond_header(response, PRV_STR("Set-Cookie"), cookie);
     expire(ep, response);
     return PRV_EP_RESPOND;
 }
@@ -203,7 +209,10 @@ static prv_ep_step begin(prv_endpoint *ep, prv_change *change, prv_op *op, prv_r
     change->region = ep->http.region;
     change->method = ep->form ? PRV_STR("form") : PRV_STR("api");
     change->restricted = -1;
-    return prv_change_answer(ep, prv_change_begin(&ep->run, ep->rq, change, op), response);
+    const prv_change_step step = ep->rq->known && ep->rq->site->store
+                                     ? prv_account_begin(&ep->account, ep->rq, change, op)
+                                     : prv_change_begin(&ep->run, ep->rq, change, op);
+    return prv_change_answer(ep, step, response);
 }
 
 static prv_ep_step unchanged(prv_endpoint *ep, prv_response *response)

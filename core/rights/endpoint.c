@@ -37,8 +37,8 @@ static void get_preferences(prv_endpoint *ep, prv_response *response)
     prv_page page = prv_endpoint_page(ep);
     if (keeps_no_cookie(ep)) {
         const prv_policy *policy = ep->rq->site->policy;
-        page.notice = prv_words_get(
-            policy, prv_words_language(policy, ep->http.accept_language), PRV_WORD_NO_COOKIES);
+        page.notice = prv_words_get(policy, prv_words_language(policy, ep->http.accept_language),
+                                    PRV_WORD_NO_COOKIES);
     }
     if (ep->d.unanswered != 0)
         asked(ep, PRV_ASK_CONSENT);
@@ -193,5 +193,7 @@ prv_ep_step prv_endpoint_begin(prv_endpoint **out, prv_request *rq, const prv_ru
 prv_ep_step prv_endpoint_feed(prv_endpoint *ep, const prv_reply *reply, prv_op *op,
                               prv_response *response)
 {
-    return prv_change_answer(ep, prv_change_feed(&ep->run, reply, op), response);
+    const prv_change_step step = ep->account.rq != NULL ? prv_account_feed(&ep->account, reply, op)
+                                                        : prv_change_feed(&ep->run, reply, op);
+    return prv_change_answer(ep, step, response);
 }

@@ -3,6 +3,7 @@
 #define PRV_ENDPOINT_H
 
 #include "../content/content.h"
+#include "account.h"
 #include "form.h"
 
 struct prv_endpoint {
@@ -16,6 +17,7 @@ struct prv_endpoint {
     bool age;       /* the change under way is an answer to the age page */
     prv_str return_path;
     prv_change_run run;
+    prv_account_run account; /* instead of `run`, with an account and a store */
 };
 
 /* ---- respond.c. Each fills *response; without memory it becomes a static 503. */

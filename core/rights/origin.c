@@ -67,7 +67,8 @@ static void token_mac(const prv_request *rq, const prv_key *key, prv_str addr, p
                              line,
                              prv_addr_cut(rq->env, addr),
                              line,
-                             {rq->state.id, rq->state.id_len}};
+                             {rq->state.id, rq->state.id_len},
+                             {(const char *)rq->subject, rq->known ? sizeof rq->subject : 0}};
     prv_key_mac(key, parts, sizeof parts / sizeof parts[0], mac);
 }
 

@@ -30,7 +30,7 @@ enum {
     FLAG_PRESENT = 1,
     FLAG_STORED = 2,
     FLAG_RESTRICTED = 4,
-    FLAG_SWEPT = 8,
+    FLAG_SWEPT = 8, /* of a browser; of an account, whose cookies are elsewhere: its `gpc` */
     FLAG_ID = 16,
     FLAG_SIGNALS = 5 /* shift; two bits */
 };
@@ -96,7 +96,8 @@ static void cache_pack(line *l, prv_cache_key key, const prv_state *state, const
     e->under = state->age.under;
     e->parental = state->age.parental;
     unsigned flags = (state->present ? FLAG_PRESENT : 0u) | (state->stored ? FLAG_STORED : 0u) |
-                     (state->restricted ? FLAG_RESTRICTED : 0u) | (state->swept ? FLAG_SWEPT : 0u) |
+                     (state->restricted ? FLAG_RESTRICTED : 0u) |
+                     ((state->of_account ? state->gpc : state->swept) ? FLAG_SWEPT : 0u) |
                      (state->id_len == PRV_ID_LEN ? FLAG_ID : 0u) |
                      ((state->signals & 3u) << FLAG_SIGNALS);
     e->flags = (uint8_t)flags;

@@ -11,17 +11,37 @@
 static void grants_mac(const prv_key *key, const prv_proof_fields *f, prv_str hashes,
                        uint8_t mac[PRV_MAC_LEN])
 {
-    const prv_str parts[] = {
-        PRV_STR("proof\n"), f->id, NL,         f->site, NL,    f->seq, NL, f->policy, NL, f->at, NL,
-        f->expires,         NL,    f->signals, NL,      hashes};
-    prv_key_mac(key, parts, sizeof parts / sizeof *parts, mac);
+    const prv_str parts[] = {PRV_STR("proof\n"),
+                             f->id,
+                             NL,
+                             f->site,
+                             NL,
+                             f->seq,
+                             NL,
+                             f->policy,
+                             NL,
+                             f->at,
+                             NL,
+                             f->expires,
+                             NL,
+                             f->signals,
+                             NL,
+                             hashes,
+                             NL,
+                             f->subject,
+                             NL,
+                             f->gpc};
+    const size_t n = sizeof parts / sizeof *parts;
+    prv_key_mac(key, parts, f->subject.n || f->gpc.n ? n : n - 4, mac);
 }
 
-static void age_mac(const prv_key *key, prv_str id, prv_str site, prv_str age, prv_str age_at,
+static void age_mac(const prv_key *key, const prv_proof_fields *f, prv_str age, prv_str age_at,
                     uint8_t mac[PRV_MAC_LEN])
 {
-    const prv_str parts[] = {PRV_STR("age\n"), id, NL, site, NL, age, NL, age_at};
-    prv_key_mac(key, parts, sizeof parts / sizeof *parts, mac);
+    const prv_str parts[] = {PRV_STR("age\n"), f->id, NL,        f->site, NL, age, NL,
+                             age_at,           NL,    f->subject};
+    const size_t n = sizeof parts / sizeof *parts;
+    prv_key_mac(key, parts, f->subject.n ? n : n - 2, mac);
 }
 
 static size_t put_kid(const prv_key *key, char *out)
@@ -92,7 +112,7 @@ bool prv_proof_read(const prv_keyring *keys, const prv_proof_fields *fields, prv
     return true;
 }
 
-size_t prv_age_proof_make(const prv_keyring *keys, prv_str id, prv_str site, prv_str age,
+size_t prv_age_proof_make(const prv_keyring *keys, const prv_proof_fields *fields, prv_str age,
                           prv_str age_at, char *out)
 {
     const prv_key *key = prv_keyring_signer(keys, PRV_KEY_TOKEN);
@@ -100,11 +120,11 @@ size_t prv_age_proof_make(const prv_keyring *keys, prv_str id, prv_str site, prv
     if (!key)
         return 0;
     size_t at = put_kid(key, out);
-    age_mac(key, id, site, age, age_at, mac);
+    age_mac(key, fields, age, age_at, mac);
     return at + prv_base64url_encode(mac, sizeof mac, out + at);
 }
 
-bool prv_age_proof_check(const prv_keyring *keys, prv_str id, prv_str site, prv_str age,
+bool prv_age_proof_check(const prv_keyring *keys, const prv_proof_fields *fields, prv_str age,
                          prv_str age_at, prv_str proof)
 {
     prv_str kid;
@@ -114,7 +134,7 @@ bool prv_age_proof_check(const prv_keyring *keys, prv_str id, prv_str site, prv_
     const prv_key *key = prv_keyring_find(keys, PRV_KEY_TOKEN, kid);
     if (!key)
         return false;
-    age_mac(key, id, site, age, age_at, mac);
+    age_mac(key, fields, age, age_at, mac);
     return mac_is(proof, mac);
 }
 

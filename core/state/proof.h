@@ -9,9 +9,11 @@
 #define PRV_PROOF_MAX (16 + 1 + (2 * PRV_PROOF_HASHES * 4 + 2) / 3 + 1 + PRV_MAC_TEXT)
 #define PRV_AGE_PROOF_MAX (16 + 1 + PRV_MAC_TEXT)
 
-/* The text of the fields as they are stored; a missing one is empty. */
+/* The text of the fields as they are stored; a missing one is empty. An account's record has a subject: nobody can make
+ * one account's grants another's. */
 typedef struct prv_proof_fields {
     prv_str id, site, seq, policy, at, expires, signals;
+    prv_str subject, gpc;
 } prv_proof_fields;
 
 /* Writes `<kid>.<hashes>.<mac>`, at most PRV_PROOF_MAX; 0: no key, or too many hashes. */
@@ -21,10 +23,10 @@ size_t prv_proof_make(const prv_keyring *keys, const prv_proof_fields *fields,
 bool prv_proof_read(const prv_keyring *keys, const prv_proof_fields *fields, prv_str proof,
                     uint16_t *hashes, size_t *n);
 
-/* `<kid>.<mac>` over the age and age_at fields. */
-size_t prv_age_proof_make(const prv_keyring *keys, prv_str id, prv_str site, prv_str age,
+/* `<kid>.<mac>` over the age and age_at fields; of `fields` the id, site and subject count. */
+size_t prv_age_proof_make(const prv_keyring *keys, const prv_proof_fields *fields, prv_str age,
                           prv_str age_at, char *out);
-bool prv_age_proof_check(const prv_keyring *keys, prv_str id, prv_str site, prv_str age,
+bool prv_age_proof_check(const prv_keyring *keys, const prv_proof_fields *fields, prv_str age,
                          prv_str age_at, prv_str proof);
 
 /* The key that a proof names is one that verifies and no longer signs. */

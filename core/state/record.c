@@ -28,6 +28,8 @@ typedef enum field {
     F_AGE_PROOF,
     F_RESTRICTED,
     F_PROOF,
+    F_SUBJECT,
+    F_GPC,
     FIELDS
 } field;
 
@@ -47,6 +49,8 @@ static const prv_str field_names[FIELDS] = {
     [F_AGE_PROOF] = {"age_proof", 9},
     [F_RESTRICTED] = {"restricted", 10},
     [F_PROOF] = {"proof", 5},
+    [F_SUBJECT] = {"subject", 7},
+    [F_GPC] = {"gpc", 3},
 };
 
 typedef struct record {
@@ -255,7 +259,7 @@ static uint8_t under_in(prv_str text)
     return lowest;
 }
 
-static void read_age(record *r)
+static void read_age(record *r, const prv_proof_fields *fields)
 {
     prv_age age = {0};
     const prv_str text = r->f[F_AGE], at = r->f[F_AGE_AT];
@@ -268,8 +272,7 @@ static void read_age(record *r)
         readable = false;
     if (!readable)
         r->unreadable = true;
-    if (readable &&
-        prv_age_proof_check(r->keys, r->f[F_ID], r->policy->id, text, at, r->f[F_AGE_PROOF])) {
+    if (readable && prv_age_proof_check(r->keys, fields, text, at, r->f[F_AGE_PROOF])) {
         r->out->age = age;
         r->out->old_key |= prv_proof_old(r->keys, r->f[F_AGE_PROOF]);
     } else {
@@ -278,6 +281,18 @@ static void read_age(record *r)
 }
 
 /* ------------------------------------------------------------------ the record */
+
+static void read_account(record *r)
+{
+    const prv_str subject = r->f[F_SUBJECT], gpc = r->f[F_GPC];
+    if (has(r, F_SUBJECT) && prv_id_valid(subject)) {
+        r->out->of_account = true;
+        prv_id_pack(subject.p, r->out->subject);
+    } else if (has(r, F_SUBJECT)) {
+        r->unreadable = true;
+    }
+    r->out->gpc = same(gpc, PRV_STR("1"));
+}
 
 static void log_unreadable(const record *r, prv_str id)
 {
@@ -331,11 +346,14 @@ static void read_fields(record *r)
                                      .policy = r->f[F_POLICY],
                                      .at = r->f[F_AT],
                                      .expires = r->f[F_EXPIRES],
-                                     .signals = r->f[F_SIGNALS]};
+                                     .signals = r->f[F_SIGNALS],
+                                     .subject = r->f[F_SUBJECT],
+                                     .gpc = r->f[F_GPC]};
+    read_account(r);
     read_restricted(r);
     read_refused(r);
     read_granted(r, &fields);
-    read_age(r);
+    read_age(r, &fields);
     if (!has(r, F_EXPIRES))
         out->expires = prv_state_expires(r->policy, out);
 }

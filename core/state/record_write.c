@@ -251,18 +251,18 @@ static void field(fields *f, prv_str name, prv_str value)
     f->set++;
 }
 
-/* 18 fields: each takes two arguments, or one when it goes. */
-_Static_assert(OP_HEAD + 2 * 18 <= PRV_OP_ARGS_MAX, "a change fits one operation");
+/* 20 fields: each takes two arguments, or one when it goes. */
+_Static_assert(OP_HEAD + 2 * 20 <= PRV_OP_ARGS_MAX, "a change fits one operation");
 
 static void age_fields(fields *f, scratch *s, const prv_keyring *keys, const prv_record_meta *meta,
-                       prv_str id, prv_str site, const prv_age *age)
+                       const prv_proof_fields *vouched, const prv_age *age)
 {
     const prv_str text = age_text(s, age);
     const prv_str at = text.n && age->at ? moment(s, age->at) : PRV_NONE;
     prv_str proof = PRV_NONE;
     char *out = room(s, PRV_AGE_PROOF_MAX);
     if (text.n && out)
-        proof = took(s, prv_age_proof_make(keys, id, site, text, at, out));
+        proof = took(s, prv_age_proof_make(keys, vouched, text, at, out));
     if (!meta->only_proofs) {
         field(f, PRV_STR("age"), text);
         field(f, PRV_STR("age_at"), at);
@@ -305,6 +305,19 @@ static void plain_fields(fields *f, scratch *s, const prv_record_meta *meta,
     }
     if (!meta->leave_restricted)
         field(f, PRV_STR("restricted"), restricted ? PRV_STR("1") : PRV_NONE);
+    if (vouched->subject.n > 0)
+        field(f, PRV_STR("subject"), vouched->subject);
+    if (vouched->gpc.n > 0)
+        field(f, PRV_STR("gpc"), vouched->gpc);
+}
+
+static prv_str subject_text(scratch *s, const prv_state *state)
+{
+    char *out = state->of_account ? room(s, PRV_ID_LEN) : NULL;
+    if (!out)
+        return PRV_NONE;
+    prv_id_unpack(state->subject, out);
+    return took(s, PRV_ID_LEN);
 }
 
 /* `seq` or `seq:seen`. */
@@ -339,13 +352,15 @@ bool prv_record_change(const prv_policy *policy, const prv_keyring *keys, prv_st
                                       .policy = version(&s, next->version),
                                       .at = moment(&s, next->at),
                                       .expires = moment(&s, next->expires),
-                                      .signals = signals_text(next->signals)};
+                                      .signals = signals_text(next->signals),
+                                      .subject = subject_text(&s, next),
+                                      .gpc = next->gpc ? PRV_STR("1") : PRV_NONE};
     op->key = key_text(&s, prefix, vouched.id);
     if (!meta->only_proofs)
         plain_fields(&f, &s, meta, &vouched, next->restricted);
     choice_fields(&f, &c, keys, meta, &vouched);
     if (!meta->leave_age)
-        age_fields(&f, &s, keys, meta, vouched.id, vouched.site, &next->age);
+        age_fields(&f, &s, keys, meta, &vouched, &next->age);
     field(&f, PRV_STR("change"), copy(&s, meta->change));
 
     op->args[0] = meta->change.n ? copy(&s, meta->change) : PRV_STR("");
@@ -365,15 +380,17 @@ bool prv_record_age(const prv_policy *policy, const prv_keyring *keys, prv_str p
     if (!prv_keyring_signer(keys, PRV_KEY_TOKEN) || state->id_len != PRV_ID_LEN ||
         !scratch_open(&s, env, 512 + prefix.n))
         return false;
-    const prv_str id = copy(&s, (prv_str){state->id, PRV_ID_LEN});
+    const prv_proof_fields vouched = {.id = copy(&s, (prv_str){state->id, PRV_ID_LEN}),
+                                      .site = policy->id,
+                                      .subject = subject_text(&s, state)};
     const prv_str text = age_text(&s, &state->age);
-    *op = (prv_op){.kind = PRV_OP_AGE, .key = key_text(&s, prefix, id), .n_args = 4};
+    *op = (prv_op){.kind = PRV_OP_AGE, .key = key_text(&s, prefix, vouched.id), .n_args = 4};
     op->args[0] = age_text(&s, old);
     op->args[1] = text;
     op->args[3] = text.n && state->age.at ? moment(&s, state->age.at) : PRV_STR("");
     char *out = room(&s, PRV_AGE_PROOF_MAX);
     if (!out || text.n == 0)
         return false;
-    op->args[2] = took(&s, prv_age_proof_make(keys, id, policy->id, text, op->args[3], out));
+    op->args[2] = took(&s, prv_age_proof_make(keys, &vouched, text, op->args[3], out));
     return !s.full;
 }

@@ -83,6 +83,15 @@ bool prv_record_age(const prv_policy *policy, const prv_keyring *keys, prv_str p
                     const prv_age *old, const prv_env *env, prv_op *op);
 /* `<prefix>consent:{ID}` into out (at least prefix.n + 40 bytes); the length. */
 size_t prv_record_key(prv_str prefix, prv_str id, char *out);
+/* ---- subject.c: an account is kept as a keyed hash only, under the `subject` key; its text form is an id's */
+/* false: the key file has no `subject` key. */
+bool prv_subject_hash(const prv_policy *policy, const prv_keyring *keys, prv_str account, uint8_t out[PRV_SUBJECT_LEN]);
+/* The id of a record that is made for this account: the same on every node. */
+bool prv_subject_id(const prv_policy *policy, const prv_keyring *keys, const uint8_t subject[PRV_SUBJECT_LEN],
+                    char id[PRV_ID_LEN]);
+/* `<prefix>subject:{HASH}` into out (at least prefix.n + 40 bytes); the length. */
+size_t prv_subject_key(prv_str prefix, const uint8_t subject[PRV_SUBJECT_LEN], char *out);
+
 /* When the record and the cookie end: at + the longest life that something in it has, capped by maximum. */
 int64_t prv_state_end(const prv_policy *policy, const prv_state *state);
 /* When grants end and we may ask again: at + choice (any grant) or refusal, capped by maximum. */

@@ -72,10 +72,11 @@ static uint64_t run(const prv_op *op, const char *p, size_t n, size_t step)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const prv_op_kind kinds[] = {PRV_OP_READ, PRV_OP_CHANGE, PRV_OP_AGE, PRV_OP_EXPIRE};
+    static const prv_op_kind kinds[] = {PRV_OP_READ,   PRV_OP_CHANGE,  PRV_OP_AGE,
+                                         PRV_OP_EXPIRE, PRV_OP_SUBJECT, PRV_OP_BIND};
     if (size < 2)
         return 0;
-    const prv_op op = {.kind = kinds[data[0] % 4]};
+    const prv_op op = {.kind = kinds[data[0] % 6]};
     const char *p = (const char *)data + 2;
     size_t step = (size_t)data[1] + 1;
     check(run(&op, p, size - 2, step) == run(&op, p, size - 2, size));

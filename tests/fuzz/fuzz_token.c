@@ -20,7 +20,8 @@ static bool same(const prv_state *a, const prv_state *b)
            a->seq == b->seq && a->at == b->at && a->expires == b->expires &&
            a->granted == b->granted && a->refused == b->refused && a->age.ok == b->age.ok &&
            a->age.under == b->age.under && a->age.parental == b->age.parental &&
-           a->age.at == b->age.at;
+           a->age.at == b->age.at && a->session == b->session && a->owned == b->owned &&
+           a->over == b->over && a->owed == b->owed;
 }
 
 static void check_state(const fuzz_state *f, const prv_state *s)
@@ -31,6 +32,8 @@ static void check_state(const fuzz_state *f, const prv_state *s)
     fuzz_check((s->granted & s->refused) == 0 && s->n_other <= PRV_MAX_OTHER);
     fuzz_check(s->age.ok <= 120 && s->age.under <= 120 && s->age.parental <= 120);
     fuzz_check(s->expires >= s->at && s->present && !s->unreadable);
+    fuzz_check(((s->over | s->owed) & ~s->refused) == 0);
+    fuzz_check(s->has_subject || !(s->session || s->owned || s->over || s->owed));
     const size_t n = prv_token_write(&f->site, s, text);
     fuzz_check(n > 0 && n <= PRV_TOKEN_MAX);
     fuzz_check(prv_token_read(&f->site, (prv_str){text, n}, &again, &old_key, NULL) ==

@@ -11,7 +11,7 @@ static const char *const keys[] = {
     "case",           "region",     "signals",    "granted",  "refused",  "version", "expires",
     "choice-signals", "restricted", "unreadable", "degraded", "age",      "age-at",  "mode",
     "failure",        "require",    "vendor",     "min-age",  "rows",     "allowed", "unanswered",
-    "age-is",         "verdict",    "vary",       "vendors",  "gpc-shown"};
+    "age-is",         "verdict",    "vary",       "vendors",  "gpc-shown", "account"};
 
 static prv_state state_of(const vec_case *c)
 {
@@ -27,6 +27,7 @@ static prv_state state_of(const vec_case *c)
     state.signals = sf_signals(vec_get(c, "choice-signals", 0));
     state.restricted = vec_is(c, "restricted", "yes");
     state.unreadable = vec_is(c, "unreadable", "yes");
+    state.account = vec_is(c, "account", "yes");
     if (age.p)
         assert_true(prv_age_parse(age, &state.age));
     if (age_at.p)

@@ -25,6 +25,10 @@ static void expect_state(const vec_case *c, const prv_state *got)
             got->signals == 3   ? PRV_STR("gpc,dnt")
             : got->signals == 1 ? PRV_STR("gpc")
                                 : PRV_STR(""));
+    char subject[PRV_ID_LEN];
+    prv_id_unpack(got->subject, subject);
+    sf_same(c, "subject", (prv_str){subject, got->of_account ? PRV_ID_LEN : 0});
+    sf_same(c, "gpc", got->gpc ? PRV_STR("yes") : PRV_STR("no"));
     expect_number(c, "age-at", got->age.at);
     expect_number(c, "seq", got->seq);
     expect_number(c, "other", got->n_other);
@@ -34,7 +38,8 @@ static void record_case(const vec_case *c, void *arg)
 {
     static const char *const keys[] = {"case",   "field", "status",       "granted",     "refused",
                                        "seq",    "age",   "age-at",       "restricted",  "signals",
-                                       "no-ttl", "other", "kept-granted", "kept-refused"};
+                                       "no-ttl", "other", "kept-granted", "kept-refused", "subject",
+                                       "gpc"};
     static const char *const words[] = {"ok", "absent", "unreadable"};
     prv_str pairs[2 * VEC_LINES], field;
     size_t n = 0;
@@ -244,7 +249,7 @@ static void test_fields_go_when_they_say_nothing(void **state)
     (void)state;
     sf_reset(&fix);
     write_to(&s, &next, &meta);
-    store_set(&s, PRV_STR("subject"), PRV_STR("kept"));
+    store_set(&s, PRV_STR("note"), PRV_STR("kept"));
     next.seq = 4;
     next.granted = 0;
     next.signals = 0;
@@ -256,7 +261,7 @@ static void test_fields_go_when_they_say_nothing(void **state)
     for (size_t i = 0; i < sizeof gone / sizeof *gone; i++)
         assert_null(store_get(&s, gone[i]).p);
     fix_assert_str(store_get(&s, "method"), "api", "method");
-    fix_assert_str(store_get(&s, "subject"), "kept", "subject");
+    fix_assert_str(store_get(&s, "note"), "kept", "note");
     assert_int_equal(store_read(&s, NULL).seq, 4);
 }
 

@@ -41,6 +41,16 @@ static prv_state state_of(const vec_case *c)
     if (age.n)
         assert_true(prv_age_parse(age, &s.age));
     s.age.at = age_at.n ? sf_number(age_at) : 0;
+    const prv_str subject = vec_get(c, "subject", 0);
+    if (subject.n) {
+        assert_true(prv_id_valid(subject));
+        s.has_subject = true;
+        prv_id_pack(subject.p, s.subject);
+    }
+    s.session = vec_is(c, "bound", "session");
+    s.owned = vec_is(c, "bound", "owned");
+    s.over = sf_mask(fix.policy, vec_get(c, "over", 0));
+    s.owed = sf_mask(fix.policy, vec_get(c, "owed", 0));
     return s;
 }
 
@@ -64,6 +74,12 @@ static void assert_same(const prv_state *a, const prv_state *b)
     assert_int_equal(a->age.under, b->age.under);
     assert_int_equal(a->age.parental, b->age.parental);
     assert_int_equal(a->age.at, b->age.at);
+    assert_int_equal(a->has_subject, b->has_subject);
+    assert_int_equal(a->session, b->session);
+    assert_int_equal(a->owned, b->owned);
+    assert_int_equal(a->over, b->over);
+    assert_int_equal(a->owed, b->owed);
+    assert_memory_equal(a->subject, b->subject, PRV_SUBJECT_LEN);
     assert_int_equal(a->n_other, b->n_other);
     for (size_t i = 0; i < a->n_other; i++) {
         assert_int_equal(a->other[i].hash, b->other[i].hash);
@@ -76,7 +92,8 @@ static void token_case(const vec_case *c, void *arg)
     static const char *const keys[] = {
         "case",    "id",      "seq",    "version",    "at",    "expires",       "signals",
         "granted", "refused", "stored", "restricted", "swept", "other-granted", "other-refused",
-        "age",     "age-at",  "token",  "bad"};
+        "age",     "age-at",  "token",  "bad",        "subject", "bound",     "over",
+        "owed"};
     const prv_str text = vec_get(c, "token", 0);
     prv_state got;
     bool old_key = true;
