@@ -22,7 +22,7 @@ typedef struct ctl {
     /* options, NULL or empty when not given */
     const char *policy_path, *keys_path, *cookie_name;
     const char *store_url, *password_file, *prefix, *tls_ca, *tls_cert, *tls_key;
-    const char *gpc, *dnt, *region, *catalogue, *now, *min_age;
+    const char *gpc, *dnt, *region, *catalogue, *now, *min_age, *node_user;
     ctl_list cookies, records, require;
     bool json, strict, batch, absent, unavailable, deny_on_failure, all;
     ctl_list words; /* what is no option, the command's own words left out */
@@ -44,6 +44,7 @@ typedef int (*ctl_run)(ctl *c);
 bool ctl_need_policy(ctl *c);
 bool ctl_need_keys(ctl *c);
 bool ctl_need_store(ctl *c);
+bool ctl_need_store_conf(ctl *c); /* read, and not connected */
 bool ctl_need_words(ctl *c, size_t at_least, size_t at_most, const char *usage);
 /* The site that policy, keys, cookie name and prefix describe; store says whether records are read. */
 void ctl_site(ctl *c, bool store);
@@ -68,5 +69,7 @@ int ctl_consent_list(ctl *c);
 int ctl_consent_count(ctl *c);
 int ctl_age(ctl *c);
 int ctl_discover(ctl *c);
+int ctl_watch(ctl *c);
+int ctl_doctor(ctl *c);
 
 #endif

@@ -32,6 +32,10 @@ static const ctl_command commands[] = {
     {"consent", "count", ctl_consent_count, "                       records by choice"},
     {"age", NULL, ctl_age, "ID under:N|ok:N|parental:N         what the operator learned of an age"},
     {"discover", NULL, ctl_discover, "--policy F [--catalogue F] [FILE…]  cookies seen in no list"},
+    {"watch", NULL, ctl_watch, "--store URL [--json]              changes of records, as they happen"},
+    {"doctor", NULL, ctl_doctor,
+     "--store URL [--node-user U] [--policy F --keys F] [--json]\n"
+     "                                  what is wrong between a node and its Redis"},
 };
 
 typedef struct ctl_option {
@@ -52,7 +56,8 @@ static const ctl_option options[] = {
     TEXT("--cookie-name", cookie_name), TEXT("--gpc", gpc),
     TEXT("--dnt", dnt),              TEXT("--region", region),
     TEXT("--catalogue", catalogue),  TEXT("--now", now),
-    TEXT("--min-age", min_age),      LIST("--cookie", cookies),
+    TEXT("--min-age", min_age),      TEXT("--node-user", node_user),
+        LIST("--cookie", cookies),
     LIST("--record", records),       LIST("--require", require),
     FLAG("--json", json),            FLAG("--strict", strict),
     FLAG("--batch", batch),          FLAG("--absent", absent),
@@ -161,10 +166,10 @@ bool ctl_need_keys(ctl *c)
     return true;
 }
 
-bool ctl_need_store(ctl *c)
+bool ctl_need_store_conf(ctl *c)
 {
     prv_error err = {0};
-    if (c->sync != NULL) {
+    if (c->store_conf != NULL) {
         return true;
     }
     if (c->store_url == NULL) {
@@ -186,6 +191,18 @@ bool ctl_need_store(ctl *c)
     }
     if (c->store_conf == NULL) {
         ctl_fail("--store off has no records");
+        return false;
+    }
+    return true;
+}
+
+bool ctl_need_store(ctl *c)
+{
+    prv_error err = {0};
+    if (c->sync != NULL) {
+        return true;
+    }
+    if (!ctl_need_store_conf(c)) {
         return false;
     }
     if (prv_sync_open(c->store_conf, &c->sync, &err) != PRV_OK) {

@@ -1,5 +1,5 @@
 /* The blocking client: one command, one reply, over the same bounds as the asynchronous one. */
-#include "sync.h"
+#include "ask.h"
 #include "client.h"
 
 #include <errno.h>
@@ -267,4 +267,67 @@ prv_code prv_sync_scan(prv_sync *sync, prv_str pattern, uint64_t *cursor, const 
     err->line = err->column = 0;
     snprintf(err->text, sizeof err->text, "Redis at %s %s", sync->conf->label, sync->why);
     return PRV_ERR_IO;
+}
+
+/* ---- ask.h */
+
+static bool words_out(const prv_str *words, size_t n, bool (*send)(prv_sync *sync, const char *text, size_t len),
+                      prv_sync *sync)
+{
+    char *text = NULL;
+    size_t len = 0;
+    if (!prv_words_format(words, n, &text, &len))
+        return false;
+    const bool ok = send(sync, text, len);
+    redisFreeCommand(text);
+    return ok;
+}
+
+const prv_answer *prv_sync_ask(prv_sync *sync, const prv_str *words, size_t n)
+{
+    return words_out(words, n, sync_ask, sync) ? (const prv_answer *)(const void *)sync->reply
+                                               : NULL;
+}
+
+static bool sync_say(prv_sync *sync, const char *text, size_t n)
+{
+    return sync->conn != NULL && prv_conn_add(sync->conn, text, n) &&
+           sync_send(sync, sync_now() + SYNC_MS);
+}
+
+bool prv_sync_say(prv_sync *sync, const prv_str *words, size_t n)
+{
+    return words_out(words, n, sync_say, sync);
+}
+
+const char *prv_sync_why(const prv_sync *sync)
+{
+    return sync->why;
+}
+
+const prv_answer *prv_sync_wait(prv_sync *sync, int ms, bool *lost)
+{
+    const int64_t until = sync_now() + ms;
+    *lost = sync->conn == NULL;
+    while (sync->conn != NULL) {
+        if (sync->reply != NULL)
+            freeReplyObject(sync->reply);
+        sync->reply = NULL;
+        const prv_feed_result got = prv_feed_next(&sync->conn->feed, &sync->reply);
+        if (got == PRV_FEED_REPLY)
+            return (const prv_answer *)(const void *)sync->reply;
+        const prv_io io = got == PRV_FEED_BAD ? PRV_IO_DEAD : prv_conn_recv(sync->conn);
+        if (io == PRV_IO_DEAD) {
+            sync_fail(sync, got == PRV_FEED_BAD ? "answers with more than this program takes"
+                                                : "closed the connection");
+            *lost = true;
+        } else if (io == PRV_IO_WAIT) {
+            const int64_t left = until - sync_now();
+            struct pollfd p = {.fd = sync->conn->fd, .events = POLLIN};
+            const int n = left > 0 ? poll(&p, 1, (int)left) : 0;
+            if (n == 0 || (n < 0 && errno == EINTR))
+                return NULL;
+        }
+    }
+    return NULL;
 }

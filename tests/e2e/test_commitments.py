@@ -14,12 +14,12 @@ from harness.site import Loc, Site
 PAGES = ("/", "/news", "/insights/x", "/ingest/v1/web/start", "/account/x", "/collect/x")
 
 
-def site(**more):
+def site(more=(), **options):
     locs = [Loc("/", proxy=True), Loc("/insights/", proxy=True, require="statistics"),
             Loc("/ingest/", proxy=True, require="session-replay"), Loc("/account/", proxy=True, min_age="policy"),
             Loc("/collect/", proxy=True, vendor="google-analytics"), Loc("/b2b/", proxy=True, vendor="rb2b")]
-    more.setdefault("policy", shipped())
-    return Site(*locs, **more)
+    options.setdefault("policy", shipped())
+    return Site(*locs, *more, **options)
 
 
 def granted(run, *headers, **purposes):
@@ -228,6 +228,33 @@ def test_commitment_22_a_vendor_learns_nothing_that_names_the_visitor(serve, ups
     assert upstream.last.cookies() == ["_ga"]
     assert "authorization" not in text and "\nprivacy-" not in text and "__host-privacy" not in text
     assert "203.0.113.77" not in text and "127.0.0.1\n" not in text.replace(f"127.0.0.1:{run.port}", "")
+
+
+@pytest.mark.asan
+def test_commitment_07_statistics_hold_nothing_personal(serve, upstream):
+    """A full run, then every word that the counters show is one of ours or of the policy."""
+    from harness.metrics import settled
+    run = serve(site(server={"limit": "off"}, more=[Loc("/metrics", status=True)]), fresh=True)
+    who = Visitor(run, ["User-Agent: Unmistakable/7", "X-Region: FR", "X-Forwarded-For: 203.0.113.77",
+                        "Referer: https://from.example/secret", "Cookie: my_own_cookie=v1; _ga=GA1.2.3"])
+    upstream.headers = [("Set-Cookie", "their_cookie=abc; Path=/"), ("Privacy-Subject-Age", "ok:18")]
+    who.choose(statistics=True, marketing=False)
+    visitor = who.token.split(".")[2]
+    for path in PAGES + ("/b2b/x", "/privacy/", "/privacy/age"):
+        who.navigate(path)
+    who.post_json("/privacy/age", {"birth_date": "1991-07-19"})
+    who.request("DELETE", "/privacy/consent")
+    text = settled(run, "choices_total", 2 + len([p for p in who.consent()["purposes"].values() if p["choice"]])).text
+    text += run.get("/metrics", "Accept: application/json").text
+    for word in (visitor, who.token, "Unmistakable", "203.0.113", "127.0.0.1", "from.example", "my_own_cookie", "their_cookie",
+                 "_ga", "GA1", "1991", "07-19", "/insights", "/b2b", '"FR"'):
+        assert word.lower() not in text.lower(), word
+    known = json.dumps(shipped()) + " none token cache store degraded on report request response vendor require age gate page consent "
+    known += "opt-out form api allow deny off basis unavailable anonymous restricted refused gpc dnt granted default hit negative miss "
+    known += "answered failed late unsent +Inf *"
+    import re
+    for name, value in re.findall(r'([a-z_]+)="([^"]*)"', text):
+        assert name in ("version", "le") or value in known, f"{name}={value}"
 
 
 @pytest.mark.asan
