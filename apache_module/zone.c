@@ -65,6 +65,12 @@ static const apr_array_header_t *note_sites(apr_pool_t *p, server_rec *main_serv
             continue;
         }
         conf->site.counts = prv_zone_site(zone, conf->site.policy);
+        if (conf->site.counts == 0) {
+            const prv_str id = prv_policy_id(conf->site.policy);
+            ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
+                         "PrivacyZone has no room to count the requests of policy '%.*s': make it larger.",
+                         (int)id.n, id.p);
+        }
         for (int i = 0; i < sites->nelts; i++) {
             known = known ||
                     APR_ARRAY_IDX(sites, i, const prv_site *)->policy == conf->site.policy;

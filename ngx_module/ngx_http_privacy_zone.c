@@ -40,6 +40,12 @@ static ngx_int_t zone_init(ngx_shm_zone_t *shm, void *data)
     prv_site **sites = mcf->sites.elts;
     for (ngx_uint_t i = 0; i < mcf->sites.nelts; i++) {
         sites[i]->counts = prv_zone_site(mcf->zone, sites[i]->policy);
+        if (sites[i]->counts == 0) {
+            prv_str id = prv_policy_id(sites[i]->policy);
+            ngx_log_error(NGX_LOG_WARN, shm->shm.log, 0,
+                          "privacy_zone \"%V\" has no room to count the requests of policy \"%*s\": make it larger",
+                          &shm->shm.name, id.n, id.p);
+        }
     }
     return NGX_OK;
 }

@@ -17,7 +17,7 @@ static const char *const mode_words[] = {"on", "report"};
 static const char *const gate_words[] = {"none", "vendor", "require", "age"};
 static const char *const question_words[] = {"consent", "age", "opt-out"};
 static const char *const asker_words[] = {"gate", "page"};
-static const char *const method_words[] = {"form", "api", "unsubscribe", "ops"};
+static const char *const method_words[] = {"form", "api"};
 static const char *const source_words[] = {"none", "token", "cache", "store", "degraded"};
 _Static_assert(sizeof source_words / sizeof *source_words == PRV_COUNT_SOURCES, "a word each");
 _Static_assert(sizeof question_words / sizeof *question_words == PRV_QUESTIONS, "a word each");

@@ -1,5 +1,6 @@
 """privacy_status: what it counts, on both servers alike, and who reads it."""
 import json
+import re
 
 import pytest
 
@@ -285,3 +286,25 @@ def test_the_store_shows(serve, upstream, own_redis):
 @pytest.mark.stores("off")
 def test_without_a_store_there_is_nothing_of_one(serve):
     assert "privacy_store" not in serve(site()).get("/metrics").text
+
+
+@pytest.mark.stores("off")
+def test_more_policies_than_the_zone_has_room_for(serve, upstream):
+    """Those beyond are served as ever; that they are not counted is said."""
+    files, hosts, n = {}, [], 60
+    for i in range(n):
+        policy = policies.policy()
+        policy["policy"]["id"] = f"p{i}"
+        files[f"p{i}.json"] = json.dumps(policy)
+        hosts.append(Vhost(f"h{i}.example.test", Loc("/", proxy=True), mode="on", policy=f"@docroot@/p{i}.json"))
+    run = serve(Site(Loc("/", proxy=True), Loc("/metrics", status=True), main={"zone": "small:256k"}, vhosts=hosts, files=files),
+                fresh=True)
+    left_out = set(re.findall(r"no room to count the requests of policy ['\"](\w+)", run.log()))
+    assert 1 < len(left_out) <= n - 8, "the smallest zone has room for eight"
+    without = next(i for i in range(n) if f"p{i}" in left_out)
+    counted = next(i for i in range(n) if f"p{i}" not in left_out)
+    for i in (counted, without):
+        assert run.get("/x", host=f"h{i}.example.test:{run.port}").status == 200
+    m = settled(run, "uncounted_total", 1)
+    assert m("requests_total", site=f"p{counted}") == 1 and m("requests_total", site=f"p{without}") == 0
+    assert promtool(m.text) == (0, "")
