@@ -206,7 +206,10 @@ static prv_change_step change_local(prv_change_run *run)
     run->has_record_id = run->rq->state.id_len == PRV_ID_LEN;
     if (!next_make(run, 0))
         return PRV_CHANGE_UNAVAILABLE;
-    run->next.away = run->has_record_id && (run->rq->state.stored || run->rq->state.away);
+    /* By the cookie: what this node remembers of it does not say. */
+    const prv_state *token = &run->rq->token;
+    run->next.away =
+        run->has_record_id && (run->rq->state.stored || token->stored || token->away);
     if (run->next.away && run->next.seq <= UINT32_MAX - AWAY_LEAP)
         run->next.seq += AWAY_LEAP;
     adopt(run);

@@ -264,6 +264,7 @@ static void test_down_a_refusal_brings_no_record_back(void **state)
     rig_delete_record(&r);
     r.down = true;
     assert_int_equal(choose("\"marketing\":false"), 202);
+    assert_int_equal(choose("\"statistics\":false"), 202);
     r.down = false;
     assert_int_equal(rig_get(&r, "/privacy/consent"), 200);
     rig_assert_has(&r, "\"preferences\":{\"allowed\":false");
