@@ -12,6 +12,11 @@ APXS ?= apxs
 PYTHON ?= /usr/bin/python3
 NGINX_SRC ?= /usr/share/nginx/src
 SANITIZE ?=
+# MUTANTS=1, with a BUILD of its own: modules that can be wrong on purpose, for tests/faults. Never ship them.
+MUTANTS ?=
+ifneq ($(MUTANTS),)
+override SANITIZE += -DPRV_MUTANTS
+endif
 
 WARN := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Werror
 CFLAGS ?= -O2 -g

@@ -45,5 +45,6 @@ for f in "$here"/*.c; do
         $(printf -- '-isystem %s ' "$src"/src/{core,event,event/modules,event/quic,os/unix,http,http/modules,http/v2,http/v3} "$objs") "$f"
 done
 
-make -s -f "$objs/Makefile" -j2 modules
+# Without what our own make was told on its command line: CFLAGS=… there would replace nginx's own.
+MAKEFLAGS='' MAKEOVERRIDES='' make -s -f "$objs/Makefile" -j2 modules
 install -m 644 "$objs/ngx_http_privacy_module.so" "$build/ngx_http_privacy_module.so"

@@ -1,6 +1,6 @@
 # make deps, check, check-asan, demo, install; included by the Makefile.
 
-.PHONY: deps check check-asan demo install e2e guards fuzz-build
+.PHONY: deps check check-asan demo install e2e guards fuzz-build mutants faults faults-short
 
 # a parallel make builds faster, but two of these at once would share one build directory
 JOBS ?= 2
@@ -23,6 +23,17 @@ e2e: all
 	PRV_BUILD="$(BUILD_ABS)" $(PYTHON) -m pytest -c tests/e2e/pytest.ini tests/e2e $(ARGS)
 guards:
 	PRV_BUILD="$(BUILD_ABS)" $(PYTHON) tests/check.py --only guards
+
+# Modules that can be wrong on purpose (core/mutant.h), beside those that are shipped.
+mutants:
+	@$(MAKE) --no-print-directory BUILD="$(BUILD_ABS)/mutants" MUTANTS=1 CFLAGS=-O1 nginx apache
+
+# Ten thousand faults, about half an hour: make faults ARGS="--faults 1000 --seed 7".
+faults: deps
+	@$(MAKE) --no-print-directory -j$(JOBS) all
+	@PRV_BUILD="$(BUILD_ABS)" $(PYTHON) tests/faults/run.py $(ARGS)
+faults-short: all mutants
+	@PRV_BUILD="$(BUILD_ABS)" $(PYTHON) tests/faults/short.py $(ARGS)
 
 # The build runs in a second make: before `deps`, the compilers' paths could not be asked for.
 demo: deps

@@ -49,7 +49,7 @@ def make(tally, target, jobs, *words):
 def build(tally, args):
     """The product, the unit tests and the fuzz targets; a part that does not build is one failure."""
     words = [f"SANITIZE={SANITIZE}"] if SANITIZE else []
-    targets = ["all"] if args.asan else ["all", "unit-build", "fuzz-build"]
+    targets = ["all"] if args.asan else ["all", "unit-build", "fuzz-build", "mutants"]
     return all([make(tally, target, args.jobs, *words) for target in targets])
 
 
@@ -131,7 +131,22 @@ def end_to_end(tally, args):
         guard(tally, TESTS / "guards" / "check_counts.py", report)
 
 
-PARTS = {"build": build, "guards": guards, "unit": unit, "fuzz": fuzz, "e2e": end_to_end}
+def faults(tally, _):
+    """The short form of tests/faults; it counts its own tests."""
+    done = run([sys.executable, TESTS / "faults" / "short.py"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    print(done.stdout)
+    counts = re.search(r"^(\d+) passed, (\d+) failed\s*\Z", done.stdout, re.M)
+    if not counts:
+        tally.add("faults", False, f"short.py ended with {done.returncode} and no counts")
+        return
+    tally.passed += int(counts.group(1))
+    for line in re.findall(r"^failed: (.*)", done.stdout, re.M):
+        tally.add("faults", False, line)
+    if (done.returncode or int(counts.group(2))) and not re.search(r"^failed: ", done.stdout, re.M):
+        tally.add("faults", False, f"short.py ended with {done.returncode}")
+
+
+PARTS = {"build": build, "guards": guards, "unit": unit, "fuzz": fuzz, "faults": faults, "e2e": end_to_end}
 
 
 def main():

@@ -3,6 +3,7 @@
  * says. What lowers counts from whichever view says so, unless the other is later and says
  * otherwise.
  */
+#include "../mutant.h"
 #include "request.h"
 
 #include <string.h>
@@ -127,10 +128,11 @@ void prv_state_common(prv_state *first, const prv_state *other)
 
 void prv_state_last_seen(prv_state *out, const prv_state *token, const prv_state *seen)
 {
-    prv_state merged = seen->seq >= token->seq ? *seen : *token;
-    if (seen->seq < token->seq) {
+    const bool later = seen->seq < token->seq && !PRV_MUTANT("no-seq-compare");
+    prv_state merged = later ? *token : *seen;
+    if (later) {
         prv_state_lower(&merged, seen, PRV_LATER_TOKEN);
-    } else if (seen->seq > token->seq) {
+    } else if (seen->seq != token->seq) {
         prv_state_lower(&merged, token, PRV_LATER_RECORD);
     } else {
         prv_state_lower(&merged, token, PRV_LATER_NONE);

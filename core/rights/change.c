@@ -4,6 +4,7 @@
  * that is down, the cookie carries it with the next seq.
  */
 #include "change.h"
+#include "../mutant.h"
 
 #include <string.h>
 
@@ -448,6 +449,10 @@ prv_change_step prv_change_feed(prv_change_run *run, const prv_reply *reply, prv
         const prv_change_step done = change_token(run);
         return done == PRV_CHANGE_DONE && reply->status == PRV_REPLY_UNAVAILABLE ? PRV_CHANGE_LOCAL
                                                                                  : done;
+    }
+    if (PRV_MUTANT("ack-early") && reply->status == PRV_REPLY_UNAVAILABLE && run->attempted) {
+        adopt(run);
+        return PRV_CHANGE_DONE;
     }
     if (reply->status == PRV_REPLY_UNAVAILABLE)
         return change_local(run);
