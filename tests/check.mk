@@ -1,6 +1,6 @@
-# make deps, check, check-asan, demo, install; included by the Makefile.
+# make deps, check, check-asan, check-debian13, demo, install; included by the Makefile.
 
-.PHONY: deps check check-asan demo install e2e guards fuzz-build mutants faults faults-short
+.PHONY: deps check check-asan check-debian13 demo install e2e guards fuzz-build mutants faults faults-short
 
 # a parallel make builds faster, but two of these at once would share one build directory
 JOBS ?= 2
@@ -17,6 +17,10 @@ check: deps
 check-asan: deps
 	@PRV_BUILD="$(BUILD_ABS)/asan" MAKE="$(MAKE)" PRV_SANITIZE="$(ASAN_FLAGS)" \
 		PRV_ASAN="$$($(CC) -print-file-name=libasan.so)" $(PYTHON) tests/check.py --jobs $(JOBS) --asan
+
+# The tests of the store on Debian 13: hiredis 1.x and TLS, Redis 8, Valkey.
+check-debian13:
+	@PRV_BUILD="$(BUILD_ABS)" JOBS=$(JOBS) bash tests/debian13.sh
 
 # Parts of `check` alone, on what is built: `make e2e ARGS="-k age"`.
 e2e: all

@@ -3,6 +3,7 @@
 
 The last line is `N passed, N failed` (with `, N skipped` if any were); the exit status is 0 only if nothing failed.
 With --asan: both servers built with the address and undefined-behaviour sanitizers, the marked end-to-end subset.
+With --store: unit tests, and the end-to-end tests that are about the store, against Redis and again against Valkey.
 """
 import argparse
 import os
@@ -49,7 +50,7 @@ def make(tally, target, jobs, *words):
 def build(tally, args):
     """The product, the unit tests and the fuzz targets; a part that does not build is one failure."""
     words = [f"SANITIZE={SANITIZE}"] if SANITIZE else []
-    targets = ["all"] if args.asan else ["all", "unit-build", "fuzz-build", "mutants"]
+    targets = ["all"] if args.asan else ["all", "unit-build"] if args.store else ["all", "unit-build", "fuzz-build", "mutants"]
     return all([make(tally, target, args.jobs, *words) for target in targets])
 
 
@@ -107,14 +108,14 @@ def guard(tally, script, *args):
         print(done.stdout)
 
 
-def end_to_end(tally, args):
-    report = BUILD / "e2e.xml"
+def end_to_end(tally, args, what="e2e", where=(TESTS / "e2e",), env=None):
+    report = BUILD / f"{what}.xml"
     report.unlink(missing_ok=True)
     subset = ["-m", "asan"] if args.asan else []
-    done = run([sys.executable, "-m", "pytest", "-q", "-c", TESTS / "e2e" / "pytest.ini", TESTS / "e2e",
-                f"--junitxml={report}", "-o", "junit_family=xunit1", *subset])
+    done = run([sys.executable, "-m", "pytest", "-q", "-c", TESTS / "e2e" / "pytest.ini", *where,
+                f"--junitxml={report}", "-o", "junit_family=xunit1", *subset], env={**os.environ, **(env or {})})
     if not report.exists():
-        tally.add("e2e", False, "pytest wrote no report")
+        tally.add(what, False, "pytest wrote no report")
         return
     before = tally.failed
     for case in ElementTree.parse(report).getroot().iter("testcase"):
@@ -122,11 +123,11 @@ def end_to_end(tally, args):
         if case.find("skipped") is not None:
             tally.skipped += 1
         elif case.find("failure") is not None or case.find("error") is not None:
-            tally.add("e2e", False, name)
+            tally.add(what, False, name)
         else:
             tally.passed += 1
     if done.returncode and tally.failed == before:
-        tally.add("e2e", False, f"pytest ended with {done.returncode}")
+        tally.add(what, False, f"pytest ended with {done.returncode}")
     if not args.asan:
         guard(tally, TESTS / "guards" / "check_counts.py", report)
 
@@ -146,18 +147,36 @@ def faults(tally, _):
         tally.add("faults", False, f"short.py ended with {done.returncode}")
 
 
-PARTS = {"build": build, "guards": guards, "unit": unit, "fuzz": fuzz, "faults": faults, "e2e": end_to_end}
+# What is about the store, and the servers that it is tried with.
+STORE = ("test_store*.py", "test_faults*.py", "test_tls.py", "test_recipes.py", "test_directives.py")
+SERVERS = ("redis-server", "valkey-server")
+
+
+def stores(tally, args):
+    for pattern in STORE:
+        tally.add("store", any((TESTS / "e2e").glob(pattern)), f"there is no {pattern}")
+    files = sorted({path for pattern in STORE for path in (TESTS / "e2e").glob(pattern)})
+    for server in SERVERS:
+        print(f"== {server}", flush=True)
+        end_to_end(tally, args, f"e2e-{server}", files, {"PRV_REDIS_SERVER": server})
+
+
+PARTS = {"build": build, "guards": guards, "unit": unit, "fuzz": fuzz, "faults": faults, "e2e": end_to_end,
+         "store": stores}
+PARTS_OF = {"asan": ("build", "e2e"), "store": ("build", "unit", "store"),
+            "check": ("build", "guards", "unit", "fuzz", "faults", "e2e")}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", default="2")
     parser.add_argument("--asan", action="store_true")
+    parser.add_argument("--store", action="store_true")
     parser.add_argument("--only", choices=PARTS, help="one part, on what is built")
     args = parser.parse_args()
     os.environ["PRV_BUILD"] = str(BUILD)
     BUILD.mkdir(parents=True, exist_ok=True)
-    names = [args.only] if args.only else (["build", "e2e"] if args.asan else list(PARTS))
+    names = [args.only] if args.only else PARTS_OF["asan" if args.asan else "store" if args.store else "check"]
     tally = Tally()
     for name in names:
         start = time.monotonic()

@@ -6,8 +6,11 @@ cd "$(dirname "$0")"
 
 have() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
 
+# `package [release]` is for that release of Debian alone.
+wanted() { . /etc/os-release && sed 's/#.*//' packages.txt | awk -v mine="[${VERSION_CODENAME:-}]" 'NF == 1 || $2 == mine { print $1 }'; }
+
 missing=()
-for package in $(sed 's/#.*//' packages.txt); do
+for package in $(wanted); do
     have "$package" || missing+=("$package")
 done
 [ ${#missing[@]} -gt 0 ] || exit 0
@@ -28,7 +31,7 @@ if [ ! -e $policy ]; then
 fi
 
 before=""
-for unit in nginx apache2 redis-server prometheus; do
+for unit in nginx apache2 redis-server valkey-server prometheus; do
     have "$unit" && before+=" $unit "
 done
 apt_get() { "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get "$@"; }
@@ -36,7 +39,7 @@ apt_get update -qq
 apt_get install -y -qq --no-install-recommends "${missing[@]}"
 
 if [ -d /run/systemd/system ]; then
-    for unit in nginx apache2 redis-server prometheus; do
+    for unit in nginx apache2 redis-server valkey-server prometheus; do
         if have "$unit" && [[ "$before" != *" $unit "* ]]; then
             "${as_root[@]}" systemctl disable --quiet "$unit" || true # not at the next boot either
         fi

@@ -96,6 +96,8 @@ void test_redis_start(test_redis *redis, const char *const *extra)
         redis->socket,  "--dir",     redis->dir, "--save", "",          "--appendonly",
         "no",           "--logfile", "redis.log"};
     size_t n = 15;
+    const char *other = getenv("PRV_REDIS_SERVER"); /* valkey-server */
+    argv[0] = other != NULL ? other : argv[0];
     snprintf(port, sizeof port, "%d", redis->port);
     for (; extra != NULL && *extra != NULL && n < 38; extra++)
         argv[n++] = *extra;

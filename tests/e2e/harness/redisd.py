@@ -9,6 +9,7 @@ import redis
 from .proc import ROOT, Process, free_port, remove, wait_for, work_dir
 
 PASSWORD = "change-me-privacy"
+SERVER = os.environ.get("PRV_REDIS_SERVER", "redis-server")  # or valkey-server
 
 
 class Redis:
@@ -28,7 +29,7 @@ class Redis:
 
     def start(self):
         self.process = Process(
-            ["redis-server", "--port", self.port, "--bind", "127.0.0.1", "--dir", self.dir / "var", "--save", "",
+            [SERVER, "--port", self.port, "--bind", "127.0.0.1", "--dir", self.dir / "var", "--save", "",
              "--appendonly", "no", "--unixsocket", self.socket, "--unixsocketperm", "777",
              "--aclfile", self.acl, "--enable-debug-command", "yes", "--loglevel", "warning", *self.options],
             self.dir / "redis.log")
