@@ -694,15 +694,15 @@ typedef struct prv_store_settings {
 
 typedef struct prv_store_conf prv_store_conf;
 /*
- * `privacy_store` (INTERFACE 1): redis://[user@]host[:port][/db], rediss:// (TLS; hiredis >= 1.0), redis+unix:///path[?db=n].
- * Names are resolved and files read here. `off` gives *out = NULL and PRV_OK. redis+sentinel and redis+cluster are
- * PRV_ERR_UNSUPPORTED in words.
+ * `privacy_store` (INTERFACE 1): redis://[user@]host[:port][/db], rediss:// (TLS; hiredis >= 1.0), redis+unix:///path[?db=n],
+ * redis+sentinel://[user@]host:port,host:port/master[/db], redis+cluster://[user@]host:port,host:port.
+ * Names are resolved and files read here. `off` gives *out = NULL and PRV_OK.
  * The caller frees with prv_store_conf_free().
  */
 prv_code prv_store_conf_parse(const prv_store_settings *settings, prv_store_conf **out, prv_error *err);
 void prv_store_conf_free(prv_store_conf *conf);
 
-typedef struct prv_store prv_store; /* one client: one connection, one loop, one process */
+typedef struct prv_store prv_store; /* one client: one loop, one process, one connection to each primary */
 typedef struct prv_wait prv_wait;
 
 prv_store *prv_store_open(const prv_store_conf *conf, const prv_loop *loop, prv_zone *zone);

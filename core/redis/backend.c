@@ -2,17 +2,28 @@
 #include "store.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #define SAY_AGAIN_MS 1000 /* a flapping Redis is one line a second */
 
-prv_backend *prv_backend_new(prv_store *s, const prv_peer *peer, prv_cell *cell)
+static prv_cell *backend_cell(prv_backend *b)
+{
+    prv_store *s = b->store;
+    if (s->conf->topology == PRV_STANDALONE)
+        return s->cell;
+    prv_str label = {b->peer.label, strlen(b->peer.label)};
+    return s->zone != NULL ? prv_zone_cell(s->zone, prv_fnv64(PRV_FNV64_SEED, label)) : &b->own;
+}
+
+prv_backend *prv_backend_new(prv_store *s, const prv_peer *peer)
 {
     prv_backend *b = s->n_backends < PRV_BACKENDS_MAX ? calloc(1, sizeof *b) : NULL;
     if (b == NULL)
         return NULL;
     b->store = s;
     b->peer = *peer;
-    b->cell = cell;
+    b->cell = backend_cell(b);
+    b->listed = s->conf->topology == PRV_STANDALONE;
     b->lost_said_ms = prv_store_now(s) - SAY_AGAIN_MS;
     s->backends[s->n_backends++] = b;
     return b;
@@ -34,6 +45,7 @@ void prv_backend_add(prv_backend *b, prv_cmd *cmd)
 {
     cmd->backend = b;
     cmd->sent_ms = 0;
+    b->used_ms = prv_store_now(b->store);
     prv_cmds_add(&b->pending, cmd);
 }
 
@@ -69,9 +81,49 @@ void prv_backend_regained(prv_backend *b)
 int64_t prv_backend_next(const prv_backend *b, int64_t now, bool wanted)
 {
     bool ready = b->link == PRV_LINK_DOWN || b->link == PRV_LINK_UP;
-    if (ready && (b->pending.head != NULL || b->probe))
+    if (ready && !b->left && (b->pending.head != NULL || b->probe))
         return now;
     int64_t at = !ready || b->sent.head != NULL ? b->deadline : INT64_MAX;
     int64_t due = prv_cell_due(b->cell);
-    return wanted && due != 0 && due < at ? due : at;
+    return wanted && b->listed && due != 0 && due < at ? due : at;
+}
+
+/* The connection is closed, and what was on it is to be sent again: every operation may be. */
+static void backend_rewind(prv_backend *b)
+{
+    prv_cmds on = {NULL, NULL}, again = {NULL, NULL};
+    prv_link_close(b, &on);
+    for (prv_cmd *cmd = prv_cmds_take(&on); cmd != NULL; cmd = prv_cmds_take(&on)) {
+        if (cmd->kind != PRV_CMD_OP || cmd->first == NULL) {
+            prv_cmd_free(b->store, cmd);
+            continue;
+        }
+        if (cmd->reply != NULL)
+            freeReplyObject(cmd->reply);
+        cmd->reply = NULL;
+        cmd->sent_ms = 0;
+        prv_cmds_add(&again, cmd);
+    }
+    prv_cmds_append(&again, &b->pending);
+    b->pending = again;
+    b->probe = b->probe || b->probing;
+    b->probing = false;
+}
+
+void prv_backend_point(prv_backend *b, const prv_peer *peer)
+{
+    b->left = false;
+    if (prv_peer_same(&b->peer, peer))
+        return;
+    backend_rewind(b);
+    b->peer = *peer;
+    b->cell = backend_cell(b);
+    b->addr = 0;
+    b->refused[0] = b->refused[1] = false;
+}
+
+void prv_backend_leave(prv_backend *b)
+{
+    b->left = true;
+    backend_rewind(b);
 }

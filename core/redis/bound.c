@@ -9,6 +9,11 @@ enum { AT_TYPE, AT_NUMBER, AT_LINE, AT_HEADER_LF, AT_BULK, AT_BULK_CR, AT_BULK_L
 #define NUMBER_DIGITS 6   /* of a length: more than either bound has */
 #define INTEGER_DIGITS 19 /* of an integer reply: 64 bits */
 
+static size_t bound_max(const prv_bound *b)
+{
+    return b->wide ? PRV_BOUND_WIDE_REPLY_MAX : PRV_BOUND_REPLY_MAX;
+}
+
 /* An element is complete: so may be the arrays around it. */
 static prv_bound_result bound_element(prv_bound *b)
 {
@@ -29,14 +34,15 @@ static prv_bound_result bound_header(prv_bound *b)
     if (b->negative) /* -1: null */
         return b->number == 1 ? bound_element(b) : PRV_BOUND_BAD;
     if (b->type == '$') {
-        if (b->number > PRV_BOUND_BULK || b->total + b->number + 2 > PRV_BOUND_REPLY_MAX)
+        if (b->number > PRV_BOUND_BULK || b->total + b->number + 2 > bound_max(b))
             return PRV_BOUND_BAD;
         b->state = b->number > 0 ? AT_BULK : AT_BULK_CR;
         return PRV_BOUND_MORE;
     }
     if (b->number == 0)
         return bound_element(b);
-    if (b->number > PRV_BOUND_ARRAY || b->depth == PRV_BOUND_DEPTH)
+    if (b->number > (b->wide ? PRV_BOUND_WIDE_ARRAY : PRV_BOUND_ARRAY) ||
+        b->depth == (b->wide ? PRV_BOUND_WIDE_DEPTH : PRV_BOUND_DEPTH))
         return PRV_BOUND_BAD;
     b->left[b->depth++] = b->number;
     b->state = AT_TYPE;
@@ -117,7 +123,7 @@ prv_bound_result prv_bound_scan(prv_bound *b, const char *p, size_t n, size_t *u
             continue;
         }
         b->total++;
-        prv_bound_result r = b->total > PRV_BOUND_REPLY_MAX ? PRV_BOUND_BAD : bound_byte(b, p[i++]);
+        prv_bound_result r = b->total > bound_max(b) ? PRV_BOUND_BAD : bound_byte(b, p[i++]);
         if (r != PRV_BOUND_MORE) {
             *used = i;
             return r;

@@ -35,7 +35,8 @@ typedef enum prv_topology { PRV_STANDALONE, PRV_SENTINEL, PRV_CLUSTER } prv_topo
 struct prv_store_conf {
     prv_topology topology;
     size_t n_seeds;
-    prv_peer seeds[PRV_SEEDS_MAX]; /* standalone: the Redis itself */
+    prv_peer seeds[PRV_SEEDS_MAX];       /* standalone: the Redis itself */
+    char master[PRV_STORE_NAME_MAX + 1]; /* what sentinels call the primary */
     unsigned db;
     uint32_t timeout_ms;
     bool auth;
@@ -52,6 +53,10 @@ struct prv_store_conf {
 #define PRV_BOUND_ARRAY 512u
 #define PRV_BOUND_DEPTH 3
 #define PRV_BOUND_REPLY_MAX 262144u
+/* A slot map may be larger: a range, its primary, the replicas and their host names. */
+#define PRV_BOUND_WIDE_ARRAY 4096u
+#define PRV_BOUND_WIDE_DEPTH 4
+#define PRV_BOUND_WIDE_REPLY_MAX 2097152u
 
 typedef enum prv_bound_result { PRV_BOUND_MORE, PRV_BOUND_WHOLE, PRV_BOUND_BAD } prv_bound_result;
 
@@ -61,12 +66,14 @@ typedef struct prv_bound {
     uint8_t depth;
     uint8_t digits;
     bool negative;
-    uint32_t left[PRV_BOUND_DEPTH]; /* elements still to come at each depth */
+    bool wide;
+    uint32_t left[PRV_BOUND_WIDE_DEPTH]; /* elements still to come at each depth */
     uint32_t number;
     size_t total; /* bytes of this reply */
 } prv_bound;
 
-/* Walks bytes until a whole reply has passed (zero a prv_bound to start); *used tells how many. */
+/* Walks bytes until a whole reply has passed (zero a prv_bound to start, but for `wide`); *used
+ * tells how many. */
 prv_bound_result prv_bound_scan(prv_bound *b, const char *p, size_t n, size_t *used);
 
 /* Bytes in, whole replies out: hiredis is fed nothing but complete replies within bounds. */
@@ -144,8 +151,10 @@ void prv_conn_close(prv_conn *conn);
 int prv_conn_error(const prv_conn *conn);
 bool prv_conn_add(prv_conn *conn, const char *p, size_t n);
 bool prv_conn_words(prv_conn *conn, const prv_str *words, size_t n); /* any command */
-/* Queues AUTH and SELECT as configured and PING nonce; *replies is their number. */
+/* Queues AUTH and SELECT as configured, for a primary of Sentinel ROLE, and PING nonce; *replies is
+ * their number. */
 bool prv_conn_greet(prv_conn *conn, const prv_store_conf *conf, const char *nonce, size_t *replies);
+#define PRV_STATUS_WANTED 9 /* for `left`: of no greeting, but +OK all the same */
 /* Is `r` what the greeting wants, with `left` replies still to come, it included? NULL: yes, else
  * what is wrong, as prv_answer_trouble() has it. */
 const char *prv_greeting_trouble(const prv_store_conf *conf, const char *nonce, size_t left,

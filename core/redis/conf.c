@@ -12,8 +12,9 @@
 #include <unistd.h>
 
 #define FORMS                                                                                      \
-    "redis://[user@]host[:port][/db], rediss:// (TLS) in the same form, or "                       \
-    "redis+unix:///path[?db=n]"
+    "redis://[user@]host[:port][/db], rediss:// (TLS) in the same form, "                          \
+    "redis+unix:///path[?db=n], redis+sentinel://host:port,host:port/name or "                     \
+    "redis+cluster://host:port,host:port"
 #define DB_MAX 65535u /* Redis has 16 unless told otherwise */
 #define HOST_MAX 255
 
@@ -136,33 +137,118 @@ static bool split_host(prv_str authority, prv_str *host, prv_str *port, bool *ha
     return *has_port == false || memchr(port->p, ':', port->n) == NULL;
 }
 
-static prv_code parse_tcp(prv_str rest, const prv_store_settings *tls, prv_store_conf *conf,
-                          prv_error *err)
+/* One `host[:port]` as the next seed; `name` gets the host. */
+static prv_code parse_seed(prv_str authority, unsigned number, prv_store_conf *conf,
+                           char name[HOST_MAX + 1], prv_error *err)
 {
-    prv_code rc = parse_user(&rest, conf, err);
-    if (rc != PRV_OK)
-        return rc;
-    prv_str authority, db, host, port;
+    prv_str host, port;
     bool has_port = false;
-    unsigned number = 6379;
-    char name[HOST_MAX + 1];
-    prv_peer *peer = &conf->seeds[conf->n_seeds++];
-    if (str_cut(rest, '/', &authority, &db) && db.n > 0 && !str_number(db, DB_MAX, &conf->db))
-        return refuse(err, PRV_ERR_SYNTAX,
-                      "the database in privacy_store must be a number from 0 to %u", DB_MAX);
     if (!split_host(authority, &host, &port, &has_port) || host.n == 0 ||
-        !str_put(host, name, sizeof name) || strpbrk(name, "?#%@ ,") != NULL)
+        !str_put(host, name, HOST_MAX + 1) || strpbrk(name, "?#%@ ,/") != NULL)
         return refuse(err, PRV_ERR_SYNTAX, "privacy_store must have the form " FORMS);
     if (has_port && (!str_number(port, 65535, &number) || number == 0))
         return refuse(err, PRV_ERR_SYNTAX,
                       "the port in privacy_store must be a number from 1 to 65535");
+    if (conf->n_seeds == PRV_SEEDS_MAX)
+        return refuse(err, PRV_ERR_VALUE, "privacy_store names more than %d hosts", PRV_SEEDS_MAX);
+    prv_peer *peer = &conf->seeds[conf->n_seeds++];
     peer->port = (int)number;
     bool v6 = strchr(name, ':') != NULL;
     snprintf(peer->label, sizeof peer->label, v6 ? "[%s]:%u" : "%s:%u", name, number);
-    rc = resolve(name, peer, err);
+    return resolve(name, peer, err);
+}
+
+static prv_code parse_db(prv_str db, prv_store_conf *conf, prv_error *err)
+{
+    if (db.n == 0 || str_number(db, DB_MAX, &conf->db))
+        return PRV_OK;
+    return refuse(err, PRV_ERR_SYNTAX,
+                  "the database in privacy_store must be a number from 0 to %u", DB_MAX);
+}
+
+static prv_code parse_tcp(prv_str rest, const prv_store_settings *tls, prv_store_conf *conf,
+                          prv_error *err)
+{
+    char name[HOST_MAX + 1];
+    prv_str authority = PRV_NONE, db;
+    prv_code rc = parse_user(&rest, conf, err);
+    if (rc == PRV_OK) {
+        str_cut(rest, '/', &authority, &db);
+        rc = parse_db(db, conf, err);
+    }
+    if (rc == PRV_OK)
+        rc = parse_seed(authority, 6379, conf, name, err);
     if (rc == PRV_OK && tls != NULL)
         rc = prv_tls_open(tls, name, &conf->tls, err);
-    peer->tls = conf->tls;
+    conf->seeds[0].tls = conf->tls;
+    if (rc == PRV_OK)
+        snprintf(conf->label, sizeof conf->label, "%.*s", (int)sizeof conf->label - 1,
+                 conf->seeds[0].label);
+    return rc;
+}
+
+static prv_code parse_seeds(prv_str list, unsigned port, prv_store_conf *conf, prv_error *err)
+{
+    char name[HOST_MAX + 1];
+    prv_code rc = PRV_OK;
+    prv_str one;
+    for (bool more = true; more && rc == PRV_OK;) {
+        more = str_cut(list, ',', &one, &list);
+        rc = parse_seed(one, port, conf, name, err);
+    }
+    return rc;
+}
+
+/* What Sentinel accepts for a name. */
+static bool is_master_name(const char *name)
+{
+    for (; *name != '\0'; name++) {
+        if (strchr("._-", *name) == NULL && !(*name >= '0' && *name <= '9') &&
+            !(*name >= 'A' && *name <= 'Z') && !(*name >= 'a' && *name <= 'z'))
+            return false;
+    }
+    return true;
+}
+
+static prv_code parse_sentinel(prv_str rest, prv_store_conf *conf, prv_error *err)
+{
+    prv_str hosts, master, db;
+    prv_code rc = parse_user(&rest, conf, err);
+    if (rc != PRV_OK)
+        return rc;
+    conf->topology = PRV_SENTINEL;
+    str_cut(rest, '/', &hosts, &master);
+    str_cut(master, '/', &master, &db);
+    if (master.n == 0 || !str_put(master, conf->master, sizeof conf->master) ||
+        !is_master_name(conf->master))
+        return refuse(err, PRV_ERR_SYNTAX,
+                      "privacy_store must name the primary as the sentinels know it: "
+                      "redis+sentinel://host:port,host:port/name, at most %d letters, digits, "
+                      "dots, dashes and underscores",
+                      PRV_STORE_NAME_MAX);
+    rc = parse_db(db, conf, err);
+    if (rc == PRV_OK)
+        rc = parse_seeds(hosts, 26379, conf, err);
+    if (rc == PRV_OK)
+        snprintf(conf->label, sizeof conf->label, "`%s` (as sentinels know it)", conf->master);
+    return rc;
+}
+
+static prv_code parse_cluster(prv_str rest, prv_store_conf *conf, prv_error *err)
+{
+    prv_str hosts, db;
+    prv_code rc = parse_user(&rest, conf, err);
+    if (rc != PRV_OK)
+        return rc;
+    conf->topology = PRV_CLUSTER;
+    if (str_cut(rest, '/', &hosts, &db) && db.n > 0)
+        return refuse(err, PRV_ERR_SYNTAX,
+                      "a cluster has one database: nothing may stand behind the hosts in "
+                      "redis+cluster://");
+    rc = parse_seeds(hosts, 6379, conf, err);
+    if (rc == PRV_OK)
+        snprintf(conf->label, sizeof conf->label, "the cluster of %.*s",
+                 (int)sizeof conf->label - 32, conf->seeds[0].label);
     return rc;
 }
 
@@ -188,6 +274,7 @@ static prv_code parse_unix(prv_str rest, prv_store_conf *conf, prv_error *err)
                       "the path of the socket in privacy_store is longer than %d bytes",
                       PRV_STORE_PATH_MAX - 1);
     memcpy(peer->label, peer->path, sizeof peer->path);
+    memcpy(conf->label, peer->path, sizeof peer->path);
     return PRV_OK;
 }
 
@@ -234,8 +321,6 @@ static prv_code parse_url(const prv_store_settings *settings, prv_store_conf *co
     } later[] = {
         {"rediss+sentinel://", "TLS with Sentinel (rediss+sentinel://)"},
         {"rediss+cluster://", "TLS with Cluster (rediss+cluster://)"},
-        {"redis+sentinel://", "Sentinel (redis+sentinel://)"},
-        {"redis+cluster://", "Cluster (redis+cluster://)"},
     };
     prv_str rest, url = settings->url;
     for (size_t i = 0; i < sizeof later / sizeof *later; i++) {
@@ -249,6 +334,10 @@ static prv_code parse_url(const prv_store_settings *settings, prv_store_conf *co
         return parse_tcp(rest, settings, conf, err);
     if (str_starts(url, "redis+unix://", &rest))
         return parse_unix(rest, conf, err);
+    if (str_starts(url, "redis+sentinel://", &rest))
+        return parse_sentinel(rest, conf, err);
+    if (str_starts(url, "redis+cluster://", &rest))
+        return parse_cluster(rest, conf, err);
     return refuse(err, PRV_ERR_SYNTAX, "privacy_store must be off, " FORMS);
 }
 
@@ -317,7 +406,6 @@ prv_code prv_store_conf_parse(const prv_store_settings *settings, prv_store_conf
         prv_store_conf_free(conf);
         return rc;
     }
-    snprintf(conf->label, sizeof conf->label, "%s", conf->seeds[0].label);
     *out = conf;
     return PRV_OK;
 }

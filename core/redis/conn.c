@@ -5,7 +5,7 @@
  * file stays as it is: a handshake is a command that is not yet sent and a reply that is not yet
  * there.
  */
-#include "client.h"
+#include "topology.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -135,6 +135,12 @@ bool prv_conn_greet(prv_conn *conn, const prv_store_conf *conf, const char *nonc
             return false;
         ++*replies;
     }
+    if (conf->topology == PRV_SENTINEL) {
+        words[0] = PRV_STR("ROLE");
+        if (!prv_conn_words(conn, words, 1))
+            return false;
+        ++*replies;
+    }
     words[0] = PRV_STR("PING");
     words[1] = (prv_str){nonce, strlen(nonce)};
     return prv_conn_words(conn, words, 2);
@@ -143,8 +149,11 @@ bool prv_conn_greet(prv_conn *conn, const prv_store_conf *conf, const char *nonc
 const char *prv_greeting_trouble(const prv_store_conf *conf, const char *nonce, size_t left,
                                  const redisReply *r)
 {
-    (void)conf;
-    bool good = left > 1 ? r->type == REDIS_REPLY_STATUS : prv_nonce_matches(nonce, r);
+    if (left == 2 && conf->topology == PRV_SENTINEL && prv_role_is_replica(r))
+        return "is a replica";
+    bool good = left == 1                                     ? prv_nonce_matches(nonce, r)
+                : left == 2 && conf->topology == PRV_SENTINEL ? prv_role_is_primary(r)
+                                                              : r->type == REDIS_REPLY_STATUS;
     return good ? NULL : prv_answer_trouble(r);
 }
 

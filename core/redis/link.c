@@ -197,6 +197,21 @@ static bool link_format(prv_backend *b, prv_cmd *cmd)
     return ok;
 }
 
+/* ASKING opens a slot that is moving in for the next command alone. */
+static bool link_asking(prv_backend *b, int64_t now)
+{
+    const prv_str word = PRV_STR("ASKING");
+    prv_cmd *cmd = prv_cmd_new(b->store, PRV_CMD_GREETING);
+    if (cmd == NULL || !prv_conn_words(b->conn, &word, 1)) {
+        if (cmd != NULL)
+            prv_cmd_free(b->store, cmd);
+        return false;
+    }
+    cmd->left = PRV_STATUS_WANTED;
+    link_expect(b, cmd, now);
+    return true;
+}
+
 static bool link_ping(prv_backend *b, prv_cmd *ping, int64_t now)
 {
     const prv_str words[] = {PRV_STR("PING"), {ping->nonce, PRV_NONCE_LEN}};
@@ -215,7 +230,7 @@ static void link_write(prv_backend *b)
     for (prv_cmd *cmd = prv_cmds_take(&b->pending); cmd != NULL; cmd = prv_cmds_take(&b->pending)) {
         /* Nobody waits any more: a read is pointless, and a write was reported as not done. */
         bool pointless = cmd->first == NULL && (prv_op_reads(cmd->op) || cmd->dropped);
-        if (pointless || !link_format(b, cmd)) {
+        if (pointless || (cmd->asking && !link_asking(b, now)) || !link_format(b, cmd)) {
             prv_cmds_add(&dead, cmd);
             continue;
         }
@@ -239,7 +254,7 @@ static void link_write(prv_backend *b)
 
 void prv_link_flush(prv_backend *b)
 {
-    if (b->pending.head == NULL && !b->probe)
+    if (b->left || (b->pending.head == NULL && !b->probe))
         return;
     if (b->link == PRV_LINK_UP) {
         link_write(b);
@@ -293,8 +308,11 @@ static void link_reply(prv_backend *b, redisReply *reply)
         link_pong(b, cmd);
         return;
     }
+    bool replica = !ping && prv_role_is_replica(reply);
     prv_cmd_free(b->store, cmd);
-    if (why != NULL)
+    if (why != NULL && replica)
+        prv_backend_leave(b);
+    else if (why != NULL)
         link_fail(b, why);
 }
 

@@ -190,7 +190,7 @@ static prv_cmd *cmd_for(prv_store *s, const prv_op *op, int64_t now)
         cmd->chain = *bucket_of(s, hash);
         *bucket_of(s, hash) = cmd;
     }
-    prv_backend_add(s->backends[0], cmd);
+    prv_route_cmd(s, cmd);
     return cmd;
 }
 
@@ -203,7 +203,7 @@ static void note_refusal(const prv_store *s, const prv_cmd *cmd, const prv_reply
     prv_backend *b = cmd->backend;
     bool writes = !prv_op_reads(cmd->op);
     bool failed = reply->status == PRV_REPLY_UNAVAILABLE;
-    if (cmd->reply == NULL || b->refused[writes] == failed)
+    if (b == NULL || cmd->reply == NULL || b->refused[writes] == failed)
         return;
     b->refused[writes] = failed;
     if (failed)
@@ -226,6 +226,8 @@ void prv_cmd_deliver(prv_store *s, prv_cmd *cmd)
         prv_backend_add(cmd->backend, cmd);
         return;
     }
+    if (prv_route_again(s, cmd))
+        return;
     cmd_close(s, cmd);
     prv_answer_read(cmd->op, cmd->reply, &reply, pairs);
     note_refusal(s, cmd, &reply);
@@ -254,7 +256,7 @@ void prv_cmds_fail(prv_store *s, prv_cmds *list)
 
 /* ---- the turn */
 
-static bool store_wanted(const prv_store *s, int64_t now)
+bool prv_store_wanted(const prv_store *s, int64_t now)
 {
     return now - s->asked_ms < PRV_DEMAND_MS || s->queue.n > 0;
 }
@@ -262,10 +264,15 @@ static bool store_wanted(const prv_store *s, int64_t now)
 static int64_t store_next(const prv_store *s, int64_t now)
 {
     int64_t at = s->deadline_head != NULL ? s->deadline_head->deadline : INT64_MAX;
-    bool wanted = store_wanted(s, now);
+    bool wanted = prv_store_wanted(s, now);
     for (size_t i = 0; i < s->n_backends; i++) {
         int64_t next = prv_backend_next(s->backends[i], now, wanted);
         at = next < at ? next : at;
+    }
+    if (s->conf->topology != PRV_STANDALONE) {
+        int64_t next = prv_scout_next(s, now), later = prv_route_next(s);
+        at = next < at ? next : at;
+        at = later < at ? later : at;
     }
     return s->queue.next_ms < at ? s->queue.next_ms : at;
 }
@@ -292,12 +299,14 @@ static void expire_waits(prv_store *s, int64_t now)
         const bool whole = w->whole;
         if (cmd->first == w && w->next == NULL)
             cmd->dropped = true;
-        if (whole && (!any || !cmd->backend->lost)) {
+        if (whole && cmd->backend != NULL && (!any || !cmd->backend->lost)) {
             char why[64];
             snprintf(why, sizeof why, "does not answer within %u ms",
                      (unsigned)s->conf->timeout_ms);
             prv_backend_lost(cmd->backend, why);
             any = true;
+        } else if (cmd->backend == NULL && s->n_backends == 0) {
+            prv_cell_report(s->cell, false, now); /* whom we ask for the primary does not answer */
         }
         wait_end(w, &none, PRV_TICK_STORE_LATE);
     }
@@ -325,9 +334,14 @@ static void store_turn(void *arg)
         prv_link_check(s->backends[i], now);
     if (!s->closing)
         prv_queue_run(s, now);
-    bool wanted = store_wanted(s, now);
+    if (!s->closing && s->conf->topology != PRV_STANDALONE) {
+        prv_scout_turn(s, now);
+        prv_route_turn(s, now);
+    }
+    bool wanted = prv_store_wanted(s, now);
     for (size_t i = 0; i < s->n_backends && !s->closing; i++) {
-        if (wanted && prv_cell_ask(s->backends[i]->cell, now) == PRV_BREAKER_PROBE)
+        if (wanted && s->backends[i]->listed &&
+            prv_cell_ask(s->backends[i]->cell, now) == PRV_BREAKER_PROBE)
             s->backends[i]->probe = true;
         prv_link_flush(s->backends[i]);
     }
@@ -345,6 +359,7 @@ static void store_free(prv_store *s)
         prv_backend_free(s->backends[0]);
     if (s->timer != NULL)
         s->loop.timer_close(s->timer);
+    free(s->slots);
     free(s);
 }
 
@@ -373,8 +388,14 @@ prv_store *prv_store_open(const prv_store_conf *conf, const prv_loop *loop, prv_
     s->asked_ms = prv_store_now(s) - PRV_DEMAND_MS;
     prv_scripts_init(&s->scripts);
     s->timer = loop->timer_open(loop->ctx, store_turn, s);
-    prv_cell *cell = zone != NULL ? &zone->breaker : &s->own;
-    if (s->timer == NULL || prv_backend_new(s, &conf->seeds[0], cell) == NULL) {
+    s->zone = zone;
+    s->cell = zone != NULL ? &zone->breaker : &s->own;
+    bool ok = s->timer != NULL;
+    if (conf->topology == PRV_CLUSTER)
+        ok = ok && (s->slots = calloc(PRV_SLOTS, 1)) != NULL;
+    if (conf->topology == PRV_STANDALONE)
+        ok = ok && prv_backend_new(s, &conf->seeds[0]) != NULL;
+    if (!ok) {
         store_free(s);
         return NULL;
     }
@@ -393,6 +414,9 @@ void prv_store_close(prv_store *s)
         prv_link_close(s->backends[i], &left);
         prv_cmds_append(&left, &s->backends[i]->pending);
     }
+    prv_scout_close(s);
+    prv_cmds_append(&left, &s->unrouted);
+    prv_cmds_append(&left, &s->later);
     prv_cmds_fail(s, &left);
     /* Waits of a command that is being delivered further up the stack. */
     const prv_reply none = {.status = PRV_REPLY_UNAVAILABLE};
@@ -407,10 +431,13 @@ prv_wait *prv_store_submit(prv_store *s, const prv_op *op, prv_done done, void *
         return NULL;
     int64_t now = prv_store_now(s);
     s->asked_ms = now;
-    prv_breaker breaker = prv_cell_ask(s->backends[0]->cell, now);
+    prv_backend *b = prv_route(s, op->key);
+    prv_breaker breaker = prv_cell_ask(b != NULL ? b->cell : s->cell, now);
     prv_wait *w = NULL;
-    if (breaker == PRV_BREAKER_PROBE)
-        s->backends[0]->probe = true;
+    if (b == NULL && s->n_backends > 0 && now < s->scout.next_ms)
+        s->scout.wanted = true; /* a slot that nobody served a moment ago */
+    else if (breaker == PRV_BREAKER_PROBE)
+        *(b != NULL ? &b->probe : &s->scout.wanted) = true;
     else if (breaker == PRV_BREAKER_CLOSED)
         w = malloc(sizeof *w);
     prv_cmd *cmd = w != NULL ? cmd_for(s, op, now) : NULL;

@@ -14,12 +14,13 @@
 #define PRV_STORE_H
 
 #include "../state/count.h"
-#include "client.h"
+#include "topology.h"
 
 #define PRV_HANG_MS 1000    /* no reply for so long (or the timeout, if longer): a new connection */
 #define PRV_DEMAND_MS 30000 /* a store that nobody asked for so long is not probed */
 #define PRV_COMMANDS_MAX 16384 /* more at once are unavailable: memory is bounded */
 #define PRV_BUCKETS 256        /* of reads that can be joined, by key */
+#define PRV_AGAIN_MAX 6        /* times that one command is sent elsewhere, or again */
 #define PRV_QUEUE_MAX 1024
 #define PRV_QUEUE_FLIGHT 64 /* queued operations that are under way at once */
 #define PRV_QUEUE_MS 60000
@@ -33,15 +34,18 @@ typedef struct prv_backend prv_backend;
 typedef struct prv_cmd {
     struct prv_cmd *next;  /* in its list */
     struct prv_cmd *chain; /* in its bucket */
-    prv_backend *backend;  /* on whose lists it is */
+    prv_backend *backend;  /* on whose lists it is; NULL: the store's own */
     prv_cmd_kind kind;
     bool joinable;
     bool retried;
     bool eval;
     bool dropped; /* its last waiter was told `unavailable` */
+    bool asking;  /* sent where a slot is moving to */
+    uint8_t again;
     uint64_t hash;
     size_t left;     /* of a greeting: replies to come, this one included */
     int64_t sent_ms; /* 0: not yet */
+    int64_t due_ms;  /* of one that is tried again later */
     redisReply *reply;
     prv_op *op;
     prv_wait *first; /* waits */
@@ -91,7 +95,11 @@ typedef enum prv_link {
 struct prv_backend {
     prv_store *store;
     prv_peer peer;
-    prv_cell *cell; /* the zone's, or the store's own */
+    prv_cell *cell; /* the zone's, or its own */
+    prv_cell own;
+    bool listed; /* a primary as far as we were told; others go when they are idle */
+    bool left;   /* is no primary: nothing is sent until we are told who is */
+    int64_t used_ms;
     prv_link link;
     prv_conn *conn;
     void *io;
@@ -107,13 +115,43 @@ struct prv_backend {
     bool refused[2]; /* reads, writes: Redis answered with an error, and it was said */
 };
 
-#define PRV_BACKENDS_MAX 80
+#define PRV_BACKENDS_MAX (PRV_PRIMARIES_MAX + 16) /* and where slots are moving to */
+
+/* scout.c: the connection that finds out where primaries are */
+typedef enum prv_scout_state {
+    PRV_SCOUT_IDLE,
+    PRV_SCOUT_CONNECTING,
+    PRV_SCOUT_ASKING,
+    PRV_SCOUT_LISTENING /* to a sentinel's +switch-master */
+} prv_scout_state;
+
+typedef struct prv_scout {
+    prv_scout_state state;
+    prv_conn *conn;
+    void *io;
+    prv_peer peer; /* one literal address, the one that is asked */
+    size_t at;     /* candidate, and which of its addresses */
+    size_t addr;
+    size_t left;     /* candidates of this round */
+    size_t replies;  /* that are still to come */
+    unsigned opened; /* connections so far: a freed one's address may come back */
+    bool lost_too;   /* even candidates that are known to be lost */
+    bool pinged;
+    bool wanted;
+    bool said;
+    int64_t deadline; /* of what it does now */
+    int64_t next_ms;  /* no round before */
+    char nonce[PRV_NONCE_LEN + 1];
+    char why[640]; /* the last candidate did not help */
+    prv_peer found;
+} prv_scout;
 
 struct prv_store {
     const prv_store_conf *conf;
     prv_loop loop;
     prv_scripts scripts;
     prv_zone *zone; /* may be NULL */
+    prv_cell *cell; /* for what belongs to no backend yet */
     prv_cell own;   /* without a zone */
     void *timer;
     int64_t armed;  /* when it fires; INT64_MAX: it does not */
@@ -122,6 +160,10 @@ struct prv_store {
 
     size_t n_backends;
     prv_backend *backends[PRV_BACKENDS_MAX];
+    prv_cmds unrouted; /* nobody is known yet who could answer */
+    prv_cmds later;    /* tried again at their due_ms */
+    uint8_t *slots;    /* of a cluster: 1 + index into backends; 0: nobody known */
+    prv_scout scout;
 
     size_t n_cmds;
     prv_cmd *bucket[PRV_BUCKETS];
@@ -146,17 +188,22 @@ void prv_cmd_free(prv_store *s, prv_cmd *cmd);
  * to pending. */
 void prv_cmd_deliver(prv_store *s, prv_cmd *cmd);
 void prv_cmds_fail(prv_store *s, prv_cmds *list);
+bool prv_store_wanted(const prv_store *s, int64_t now); /* somebody asked of late */
 
 /* ---- backend.c */
-prv_backend *prv_backend_new(prv_store *s, const prv_peer *peer,
-                             prv_cell *cell); /* NULL: no memory */
-void prv_backend_free(prv_backend *b);        /* without commands and connection */
+/* NULL: no memory, or too many. */
+prv_backend *prv_backend_new(prv_store *s, const prv_peer *peer);
+void prv_backend_free(prv_backend *b); /* without commands */
 /* Transitions: the breaker is told, and one line is logged. */
 void prv_backend_lost(prv_backend *b, const char *why);
 void prv_backend_regained(prv_backend *b);
 void prv_backend_add(prv_backend *b, prv_cmd *cmd); /* to its pending */
 /* When the backend wants a turn; INT64_MAX: never. */
 int64_t prv_backend_next(const prv_backend *b, int64_t now, bool wanted);
+/* It is found elsewhere: what was sent is sent again there. */
+void prv_backend_point(prv_backend *b, const prv_peer *peer);
+/* It is no primary: what was sent waits until we are told who is. */
+void prv_backend_leave(prv_backend *b);
 
 /* ---- link.c */
 void prv_link_flush(prv_backend *b); /* writes what is pending, connecting first if need be */
@@ -164,6 +211,24 @@ void prv_link_check(prv_backend *b, int64_t now); /* a peer that hangs */
 void prv_link_read(prv_backend *b);
 void prv_link_close(prv_backend *b,
                     prv_cmds *left); /* quietly; what was not delivered goes to *left */
+
+/* ---- route.c: which backend a command goes to */
+prv_backend *prv_route(const prv_store *s, prv_str key); /* NULL: nobody is known yet */
+void prv_route_cmd(prv_store *s, prv_cmd *cmd);
+/* Its reply sends it elsewhere, or asks for patience: it is on its way again, without the reply. */
+bool prv_route_again(prv_store *s, prv_cmd *cmd);
+void prv_route_known(prv_store *s); /* more is known: what waited for that is sent */
+void prv_route_turn(prv_store *s, int64_t now);
+int64_t prv_route_next(const prv_store *s);
+/* What was told is in force: the primary of Sentinel, the slots of a cluster. */
+void prv_route_primary(prv_store *s, const prv_peer *peer);
+void prv_route_slots(prv_store *s, const prv_slot_map *map);
+
+/* ---- scout.c */
+bool prv_scout_needed(const prv_store *s, int64_t now);
+void prv_scout_turn(prv_store *s, int64_t now);
+int64_t prv_scout_next(const prv_store *s, int64_t now);
+void prv_scout_close(prv_store *s);
 
 /* ---- queue.c */
 void prv_queue_run(prv_store *s, int64_t now);

@@ -1,6 +1,6 @@
 /* The blocking client: one command, one reply, over the same bounds as the asynchronous one. */
 #include "ask.h"
-#include "client.h"
+#include "topology.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -9,12 +9,19 @@
 #include <time.h>
 
 #define SYNC_MS 5000 /* an operator waits longer than a request does */
+#define SYNC_AGAIN_MS 100
+#define REDIRECTS_MAX 16
 #define SCAN_COUNT "100"
+#define SCAN_NEXT UINT64_MAX /* a cursor: the next primary's keys begin */
 
 struct prv_sync {
     const prv_store_conf *conf;
     prv_scripts scripts;
     prv_conn *conn;
+    prv_peer peer;     /* where it goes, or will go */
+    prv_slot_map *map; /* of a cluster */
+    bool stale;        /* something has moved since */
+    size_t scanned;    /* primaries whose keys were all given out */
     redisReply *reply;
     prv_str strings[PRV_PAIRS_MAX];
     char why[PRV_WHY_MAX]; /* of the last failure */
@@ -113,39 +120,123 @@ static bool sync_greet(prv_sync *sync, int64_t deadline)
     return true;
 }
 
-static bool sync_connect_one(prv_sync *sync, size_t addr, int64_t deadline)
+/* Connects to one address of `peer`. */
+static bool sync_open(prv_sync *sync, const prv_peer *peer, size_t addr, int64_t deadline)
 {
     char text[96];
-    sync->conn = prv_conn_open(&sync->conf->seeds[0], addr);
+    prv_conn_close(sync->conn);
+    sync->conn = prv_conn_open(peer, addr);
     int error = sync->conn == NULL ? errno : 0;
     if (error == 0) {
         if (!sync_poll(sync, POLLOUT, deadline))
             return false;
         error = prv_conn_error(sync->conn);
     }
-    if (error != 0) {
-        sync_fail(sync, "");
-        snprintf(sync->why, sizeof sync->why, "cannot be reached: %s",
-                 strerror_r(error, text, sizeof text));
-        return false;
-    }
-    return sync_greet(sync, deadline);
+    if (error == 0)
+        return true;
+    sync_fail(sync, "");
+    snprintf(sync->why, sizeof sync->why, "cannot be reached: %s",
+             strerror_r(error, text, sizeof text));
+    return false;
 }
 
-static bool sync_connect(prv_sync *sync, int64_t deadline)
+static bool sync_connect_to(prv_sync *sync, const prv_peer *peer, int64_t deadline)
 {
-    size_t n = prv_peer_addrs(&sync->conf->seeds[0]);
-    for (size_t i = 0; i < n; i++) {
-        if (sync_connect_one(sync, i, deadline))
+    for (size_t i = 0; i < prv_peer_addrs(peer); i++) {
+        if (sync_open(sync, peer, i, deadline) && sync_greet(sync, deadline))
             return true;
     }
     return false;
 }
 
+/* ---- where the primary is */
+
+static bool sync_words(prv_sync *sync, const prv_str *words, size_t n, int64_t deadline)
+{
+    if (!prv_conn_words(sync->conn, words, n)) {
+        sync_fail(sync, "cannot be asked: no memory");
+        return false;
+    }
+    return sync_send(sync, deadline) && sync_recv(sync, deadline);
+}
+
+static bool sync_told(prv_sync *sync, prv_told told)
+{
+    bool error = sync->reply->type == REDIS_REPLY_ERROR;
+    if (told != PRV_TOLD)
+        sync_fail(sync, error ? prv_answer_trouble(sync->reply) : prv_told_trouble(told));
+    return told == PRV_TOLD;
+}
+
+static bool sync_ask_sentinel(prv_sync *sync, const prv_peer *peer, size_t addr, int64_t deadline)
+{
+    const prv_str master = {sync->conf->master, strlen(sync->conf->master)};
+    const prv_str words[] = {PRV_STR("SENTINEL"), PRV_STR("GET-MASTER-ADDR-BY-NAME"), master};
+    return sync_open(sync, peer, addr, deadline) && sync_words(sync, words, 3, deadline) &&
+           sync_told(sync, prv_sentinel_read(sync->reply, &sync->peer));
+}
+
+static bool sync_ask_node(prv_sync *sync, const prv_peer *peer, size_t addr, int64_t deadline)
+{
+    const prv_str words[] = {PRV_STR("CLUSTER"), PRV_STR("SLOTS")};
+    prv_peer asked;
+    if (!sync_open(sync, peer, addr, deadline) || !sync_greet(sync, deadline))
+        return false;
+    sync->conn->feed.bound.wide = true;
+    bool ok =
+        sync_words(sync, words, 2, deadline) &&
+        sync_told(sync, prv_peer_literal((prv_str){peer->addrs[addr], strlen(peer->addrs[addr])},
+                                         peer->port, &asked)) &&
+        sync_told(sync, prv_slots_read(sync->reply, &asked, sync->map));
+    prv_conn_close(sync->conn); /* it may be any node's */
+    sync->conn = NULL;
+    return ok;
+}
+
+/* Asks sentinels, or nodes of the cluster, in turn. */
+static bool sync_find(prv_sync *sync, int64_t deadline)
+{
+    bool sentinel = sync->conf->topology == PRV_SENTINEL;
+    for (size_t i = 0; i < sync->conf->n_seeds; i++) {
+        const prv_peer *peer = &sync->conf->seeds[i];
+        for (size_t k = 0; k < prv_peer_addrs(peer); k++) {
+            int64_t now = sync_now(), end = now + SYNC_MS / 4;
+            end = end < deadline ? end : deadline;
+            if (sentinel ? sync_ask_sentinel(sync, peer, k, end)
+                         : sync_ask_node(sync, peer, k, end))
+                return true;
+        }
+    }
+    return false;
+}
+
+/* To where `peer` is; of Sentinel, to the primary as it is known now: a fail-over takes its time.
+ */
+static bool sync_connect(prv_sync *sync, int64_t deadline)
+{
+    if (sync->conf->topology != PRV_SENTINEL)
+        return sync_connect_to(sync, &sync->peer, deadline);
+    do {
+        if (sync_find(sync, deadline) && sync_connect_to(sync, &sync->peer, deadline))
+            return true;
+        poll(NULL, 0, SYNC_AGAIN_MS);
+    } while (sync_now() < deadline);
+    return false;
+}
+
+/* The next command goes there. */
+static void sync_point(prv_sync *sync, const prv_peer *peer)
+{
+    if (sync->conn != NULL && !prv_peer_same(&sync->peer, peer))
+        sync_fail(sync, "");
+    sync->peer = *peer;
+}
+
 /* Sends `text` and receives its reply, on a new connection if the old one ended meanwhile. A reply
  * before the command was sent belongs to nothing: that connection is not used. */
-static bool sync_ask(prv_sync *sync, const char *text, size_t n)
+static bool sync_ask_as(prv_sync *sync, bool asking, const char *text, size_t n)
 {
+    const prv_str word = PRV_STR("ASKING");
     int64_t deadline = sync_now() + SYNC_MS;
     for (int i = 0; i < 2; i++) {
         if (sync->conn != NULL) {
@@ -155,6 +246,8 @@ static bool sync_ask(prv_sync *sync, const char *text, size_t n)
         }
         if (sync->conn == NULL && !sync_connect(sync, deadline))
             return false;
+        if (asking && !sync_words(sync, &word, 1, deadline))
+            continue;
         if (!prv_conn_add(sync->conn, text, n)) {
             sync_fail(sync, "cannot be asked: no memory");
             return false;
@@ -172,14 +265,27 @@ static bool sync_ask(prv_sync *sync, const char *text, size_t n)
     return false;
 }
 
+static bool sync_ask(prv_sync *sync, const char *text, size_t n)
+{
+    return sync_ask_as(sync, false, text, n);
+}
+
 prv_code prv_sync_open(const prv_store_conf *conf, prv_sync **out, prv_error *err)
 {
     prv_sync *sync = calloc(1, sizeof *sync);
     *out = NULL;
     if (sync != NULL) {
+        int64_t deadline = sync_now() + SYNC_MS;
+        bool cluster = conf->topology == PRV_CLUSTER;
         sync->conf = conf;
+        sync->peer = conf->seeds[0];
         prv_scripts_init(&sync->scripts);
-        if (sync_connect(sync, sync_now() + SYNC_MS)) {
+        sync->map = cluster ? calloc(1, sizeof *sync->map) : NULL;
+        bool ok = !cluster || (sync->map != NULL && sync_find(sync, deadline));
+        if (ok && cluster)
+            sync->peer = sync->map->peers[0];
+        ok = ok && sync_connect(sync, deadline);
+        if (ok) {
             *out = sync;
             return PRV_OK;
         }
@@ -200,23 +306,80 @@ void prv_sync_close(prv_sync *sync)
     if (sync->reply != NULL)
         freeReplyObject(sync->reply);
     prv_conn_close(sync->conn);
+    free(sync->map);
     free(sync);
+}
+
+/* Where a cluster keeps the key. False: nowhere. */
+static bool sync_route(prv_sync *sync, prv_str key)
+{
+    uint8_t place = sync->map->slot[prv_slot_of(key)];
+    if (place == 0 && sync_find(sync, sync_now() + SYNC_MS))
+        place = sync->map->slot[prv_slot_of(key)];
+    if (place == 0)
+        return false;
+    sync_point(sync, &sync->map->peers[place - 1]);
+    return true;
+}
+
+/* A reply that sends elsewhere: true, and the next attempt goes there. */
+static bool sync_redirected(prv_sync *sync, bool *asking)
+{
+    unsigned slot;
+    prv_peer to;
+    if (sync->conf->topology == PRV_SENTINEL) { /* demoted meanwhile */
+        bool readonly =
+            sync->reply->type == REDIS_REPLY_ERROR && strncmp(sync->reply->str, "READONLY", 8) == 0;
+        if (readonly)
+            sync_fail(sync, "is a replica and takes no writes");
+        return readonly;
+    }
+    if (sync->conf->topology != PRV_CLUSTER)
+        return false;
+    switch (prv_redirect_read(sync->reply, &sync->peer, &slot, &to)) {
+    case PRV_REDIRECT_MOVED: /* this one now, and by a new map from the next one on */
+        sync->stale = true;
+        sync_point(sync, &to);
+        return true;
+    case PRV_REDIRECT_ASK:
+        *asking = true;
+        sync_point(sync, &to);
+        return true;
+    case PRV_REDIRECT_TRYAGAIN:
+        poll(NULL, 0, SYNC_AGAIN_MS);
+        return true;
+    default:
+        return false;
+    }
 }
 
 static bool sync_run(prv_sync *sync, const prv_op *op, bool eval)
 {
     char *text = NULL;
     size_t n = 0;
+    bool asking = false;
     if (!prv_op_format(op, &sync->scripts, eval, &text, &n))
         return false;
-    bool ok = sync_ask(sync, text, n);
+    bool ok = false;
+    for (int i = 0; i < REDIRECTS_MAX; i++) {
+        ok = sync_ask_as(sync, asking, text, n);
+        asking = false;
+        if (!ok || !sync_redirected(sync, &asking))
+            break;
+    }
     redisFreeCommand(text);
     return ok;
 }
 
 void prv_sync_op(prv_sync *sync, const prv_op *op, prv_reply *reply)
 {
-    bool ok = sync_run(sync, op, false);
+    bool ok = true;
+    if (sync->conf->topology == PRV_CLUSTER) {
+        if (sync->stale)
+            sync->stale = !sync_find(sync, sync_now() + SYNC_MS);
+        ok = sync_route(sync, op->key);
+    }
+    ok = ok && sync_run(sync, op, false);
     if (ok && prv_answer_noscript(sync->reply))
         ok = sync_run(sync, op, true);
     prv_answer_read(op, ok ? sync->reply : NULL, reply, sync->strings);
@@ -248,6 +411,13 @@ prv_code prv_sync_scan(prv_sync *sync, prv_str pattern, uint64_t *cursor, const 
     size_t len = 0;
     *n = 0;
     *keys = sync->strings;
+    if (sync->map != NULL) { /* one primary after the other */
+        if (*cursor == 0)
+            sync->scanned = 0;
+        if (*cursor == SCAN_NEXT)
+            *cursor = 0;
+        sync_point(sync, &sync->map->peers[sync->scanned % sync->map->n]);
+    }
     int digits = snprintf(at, sizeof at, "%llu", (unsigned long long)*cursor);
     const prv_str words[] = {PRV_STR("SCAN"), {at, (size_t)digits}, PRV_STR("MATCH"),
                              pattern,         PRV_STR("COUNT"),     PRV_STR(SCAN_COUNT)};
@@ -260,6 +430,8 @@ prv_code prv_sync_scan(prv_sync *sync, prv_str pattern, uint64_t *cursor, const 
             ok = false;
         }
     }
+    if (ok && *cursor == 0 && sync->map != NULL && ++sync->scanned < sync->map->n)
+        *cursor = SCAN_NEXT;
     if (ok)
         return PRV_OK;
     *n = 0;

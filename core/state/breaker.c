@@ -65,6 +65,19 @@ bool prv_cell_report(prv_cell *cell, bool ok, int64_t mono_ms)
     return atomic_compare_exchange_strong(&cell->word, &word, open) && was_closed;
 }
 
+prv_cell *prv_zone_cell(prv_zone *zone, uint64_t name)
+{
+    name += name == 0;
+    for (unsigned i = 0; i < PRV_CELLS; i++) {
+        prv_named_cell *at = &zone->cells[(prv_mix64(name) + i) % PRV_CELLS];
+        uint64_t is = atomic_load_explicit(&at->name, memory_order_relaxed);
+        if (is == name ||
+            (is == 0 && (atomic_compare_exchange_strong(&at->name, &is, name) || is == name)))
+            return &at->cell;
+    }
+    return &zone->cells[prv_mix64(name) % PRV_CELLS].cell;
+}
+
 prv_breaker prv_breaker_ask(prv_zone *zone, int64_t mono_ms)
 {
     return zone == NULL ? PRV_BREAKER_CLOSED : prv_cell_ask(&zone->breaker, mono_ms);

@@ -27,6 +27,13 @@ typedef struct prv_cell {
 prv_breaker prv_cell_ask(prv_cell *cell, int64_t mono_ms);
 /* true: this report opened it. */
 bool prv_cell_report(prv_cell *cell, bool ok, int64_t mono_ms);
+/* Where there are several Redis, each has a cell, found by a hash of its address. */
+#define PRV_CELLS 128 /* more than a cluster's primaries: those of the past keep theirs */
+typedef struct prv_named_cell {
+    _Atomic uint64_t name; /* 0: free */
+    prv_cell cell;
+} prv_named_cell;
+
 /* When prv_cell_ask() may give the next probe; 0: the breaker is closed. */
 int64_t prv_cell_due(const prv_cell *cell);
 
@@ -71,7 +78,12 @@ struct prv_zone {
     uint32_t count_sites;
     uint32_t count_cold; /* slots */
     alignas(64) prv_cell breaker;
+    alignas(64) prv_named_cell cells[PRV_CELLS];
 };
+
+/* The cell of that name. When all are taken, two names share one: a dead Redis may then keep the
+ * other's records away until a probe. */
+prv_cell *prv_zone_cell(prv_zone *zone, uint64_t name);
 
 prv_limit_set *prv_zone_limits(prv_zone *zone);
 prv_cache_set *prv_zone_cache(prv_zone *zone);

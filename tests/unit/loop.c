@@ -7,7 +7,7 @@
 #include <time.h>
 
 #define LOG_MAX 65536
-#define IOS_MAX 16
+#define IOS_MAX 128
 
 typedef struct loop_io {
     struct loop_io *next;

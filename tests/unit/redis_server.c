@@ -139,6 +139,16 @@ void test_redis_remove(test_redis *redis)
 #define SEEN_MAX 4096
 #define BUF_MAX (1 << 20)
 
+#define CONNECTIONS_MAX 64 /* at once and in all */
+
+typedef struct fake_connection {
+    struct test_fake *fake;
+    pthread_t thread;
+    int fd;
+    unsigned number;
+    char buf[BUF_MAX];
+} fake_connection;
+
 struct test_fake {
     pthread_t thread;
     int listener, port;
@@ -150,7 +160,8 @@ struct test_fake {
     pthread_mutex_t lock;
     size_t n_seen;
     char seen[SEEN_MAX][16];
-    char buf[BUF_MAX];
+    unsigned n_served;
+    fake_connection *served[CONNECTIONS_MAX];
 };
 
 /* One command of RESP arrays at p: bytes used, 0 if incomplete; the first two words are copied. */
@@ -207,10 +218,10 @@ static bool act(test_fake *fake, int fd, unsigned connection, unsigned command, 
     pthread_mutex_lock(&fake->lock);
     if (fake->n_seen < SEEN_MAX)
         snprintf(fake->seen[fake->n_seen++], sizeof fake->seen[0], "%s", name);
-    pthread_mutex_unlock(&fake->lock);
     test_fake_do what = fake->script != NULL
                             ? fake->script(fake->arg, connection, command, name, &text)
                             : FAKE_ANSWER;
+    pthread_mutex_unlock(&fake->lock);
     switch (what) {
     case FAKE_TEXT:
         return put(fd, text);
@@ -229,9 +240,11 @@ static bool act(test_fake *fake, int fd, unsigned connection, unsigned command, 
     return answer(fd, name, arg);
 }
 
-static void serve(test_fake *fake, int fd, unsigned connection)
+static void serve(fake_connection *c)
 {
-    char *buf = fake->buf;
+    test_fake *fake = c->fake;
+    char *buf = c->buf;
+    const int fd = c->fd;
     size_t have = 0;
     unsigned command = 0;
     for (;;) {
@@ -253,10 +266,18 @@ static void serve(test_fake *fake, int fd, unsigned connection)
                 break;
             memmove(buf, buf + used, have - used);
             have -= used;
-            if (!act(fake, fd, connection, command++, name, arg))
+            if (!act(fake, fd, c->number, command++, name, arg))
                 return;
         }
     }
+}
+
+static void *run_connection(void *arg)
+{
+    fake_connection *c = arg;
+    serve(c);
+    close(c->fd);
+    return NULL;
 }
 
 static void *run(void *arg)
@@ -269,10 +290,17 @@ static void *run(void *arg)
         if (p[1].revents != 0)
             return NULL;
         int fd = accept(fake->listener, NULL, NULL);
-        if (fd >= 0) {
-            serve(fake, fd, atomic_fetch_add(&fake->connections, 1));
-            close(fd);
-        }
+        if (fd < 0)
+            continue;
+        if (fake->n_served == CONNECTIONS_MAX)
+            die("too many connections");
+        fake_connection *c = calloc(1, sizeof *c);
+        c->fake = fake;
+        c->fd = fd;
+        c->number = atomic_fetch_add(&fake->connections, 1);
+        if (pthread_create(&c->thread, NULL, run_connection, c) != 0)
+            die("fake");
+        fake->served[fake->n_served++] = c;
     }
 }
 
@@ -314,6 +342,10 @@ void test_fake_stop(test_fake *fake)
     if (write(fake->stop[1], "x", 1) != 1)
         die("stop");
     pthread_join(fake->thread, NULL);
+    for (unsigned i = 0; i < fake->n_served; i++) {
+        pthread_join(fake->served[i]->thread, NULL);
+        free(fake->served[i]);
+    }
     close(fake->stop[0]);
     close(fake->stop[1]);
     close(fake->listener);

@@ -24,8 +24,8 @@ void test_redis_say(const test_redis *redis, const char *line, char *out, size_t
 int test_free_port(void);
 
 /*
- * The scripted server: one thread, one connection at a time. For each command it counts (greeting
- * included, from 0 per connection), the script is asked what to do. It answers HGETALL as `*2 $4
+ * The scripted server. For each command it counts (greeting included, from 0 per connection), the
+ * script is asked what to do, by one connection at a time. It answers HGETALL as `*2 $4
  * name $<key>` and PING with its argument unless told otherwise.
  */
 typedef struct test_fake test_fake;

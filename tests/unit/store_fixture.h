@@ -4,7 +4,7 @@
 #define TEST_STORE_FIXTURE_H
 
 #include "loop.h"
-#include "redis/client.h"
+#include "redis/store.h"
 #include "redis_server.h"
 #include "state/zone.h"
 

@@ -27,9 +27,17 @@ static prv_code parse(const char *url, const char *file, prv_store_conf **conf, 
 /* host:port/db user, or path?db user, as the vectors write it. */
 static void describe(const prv_store_conf *conf, char *out, size_t cap)
 {
-    if (conf == NULL)
+    if (conf == NULL) {
         snprintf(out, cap, "off");
-    else if (conf->seeds[0].path[0] != '\0')
+    } else if (conf->topology != PRV_STANDALONE) {
+        int at =
+            snprintf(out, cap, "%s%s%s", conf->topology == PRV_SENTINEL ? "sentinel" : "cluster",
+                     conf->master[0] != '\0' ? " " : "", conf->master);
+        for (size_t i = 0; i < conf->n_seeds; i++)
+            at += snprintf(out + at, cap - (size_t)at, " %s:%d", conf->seeds[i].addrs[0],
+                           conf->seeds[i].port);
+        snprintf(out + at, cap - (size_t)at, " db=%u user=%s", conf->db, conf->user);
+    } else if (conf->seeds[0].path[0] != '\0')
         snprintf(out, cap, "%s db=%u user=%s", conf->seeds[0].path, conf->db, conf->user);
     else
         snprintf(out, cap, "%s port=%d db=%u user=%s%s", conf->seeds[0].addrs[0],
