@@ -31,6 +31,12 @@ static bool passes(const prv_view *view)
     return view->rules.exempt || view->rules.mode == PRV_MODE_REPORT;
 }
 
+/* An account may be allowed more: httpd authenticates, and asks again. */
+static authz_status denied(const prv_view *view, const request_rec *r)
+{
+    return view->dir->subject && !r->user ? AUTHZ_DENIED_NO_USER : AUTHZ_DENIED;
+}
+
 /* ------------------------------------------------------------------ purposes */
 
 static const char *parse_purpose(cmd_parms *cmd, const char *line, const void **parsed)
@@ -61,6 +67,7 @@ static authz_status check_purpose(request_rec *r, const char *line, const void *
     (void)line;
     const prv_named *named = parsed;
     prv_view *view = prv_view_get(r);
+    prv_root_subject(view, r);
     prv_view_decide(view, r, true);
     const prv_policy *policy = view->root->server->site.policy;
     const prv_bound *bound = prv_named_under(named, policy);
@@ -74,7 +81,7 @@ static authz_status check_purpose(request_rec *r, const char *line, const void *
         return AUTHZ_DENIED;
     }
     prv_view_depends(view, prv_vary(policy, mask));
-    return (view->d.allowed & mask) == mask ? AUTHZ_GRANTED : AUTHZ_DENIED;
+    return (view->d.allowed & mask) == mask ? AUTHZ_GRANTED : denied(view, r);
 }
 
 /* ------------------------------------------------------------------ age */
@@ -105,6 +112,7 @@ static authz_status check_min_age(request_rec *r, const char *line, const void *
     (void)line;
     prv_view *view = prv_view_get(r);
     prv_root *root = view->root;
+    prv_root_subject(view, r);
     prv_view_decide(view, r, true);
     if (passes(view)) {
         return AUTHZ_GRANTED;
@@ -117,7 +125,7 @@ static authz_status check_min_age(request_rec *r, const char *line, const void *
     prv_decide(root->server->site.policy, &rules, &root->rq.state, root->rq.degraded,
                root->rq.signals, view->d.region, root->env.now_ms / 1000, &d);
     prv_view_depends(view, d.vary);
-    return d.verdict == PRV_PASS ? AUTHZ_GRANTED : AUTHZ_DENIED;
+    return d.verdict == PRV_PASS ? AUTHZ_GRANTED : denied(view, r);
 }
 
 static const authz_provider purpose_provider = {check_purpose, parse_purpose};

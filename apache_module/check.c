@@ -74,6 +74,7 @@ static bool complete_site(apr_pool_t *pconf, prv_server_conf *conf,
     site->home = prv_str_of(conf->home ? conf->home : "/privacy/");
     site->store = main_conf->store != NULL;
     site->prefix = prv_str_of(main_conf->prefix);
+    site->timeout_ms = main_conf->timeout_ms;
     if (conf->strongest != PRV_MODE_OFF && prv_site_check(site, conf->strongest, &err) != PRV_OK) {
         mistake(pconf, conf->strongest_at, err.text);
         return false;

@@ -40,6 +40,7 @@ void *prv_dir_merge(apr_pool_t *p, void *base_, void *add_)
     NEAREST(forward, PRV_UNSET);
     NEAREST(well_known, PRV_UNSET);
     NEAREST(status, PRV_UNSET);
+    NEAREST(subject, NULL);
     NEAREST(require, NULL);
     NEAREST(vendor, NULL);
     NEAREST(scrub, NULL);
@@ -79,6 +80,7 @@ void *prv_server_merge(apr_pool_t *p, void *base_, void *add_)
         conf->strongest = add->strongest;
         conf->strongest_at = add->strongest_at;
     }
+    conf->site.subject |= add->site.subject;
     conf->site.ages[0] |= add->site.ages[0];
     conf->site.ages[1] |= add->site.ages[1];
     return conf;

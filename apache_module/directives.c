@@ -6,6 +6,7 @@
 #include "mod_privacy.h"
 
 #include "apr_lib.h"
+#include "http_core.h"
 
 #define IN_LOCATION (NOT_IN_LIMIT | NOT_IN_HTACCESS)
 #define IN_SERVER (NOT_IN_DIR_LOC_FILE | NOT_IN_LIMIT | NOT_IN_HTACCESS)
@@ -174,18 +175,42 @@ static const apr_array_header_t *fields_read(apr_pool_t *p, const char *text)
     return fields;
 }
 
+/* NULL, or what is wrong. */
+static const char *parse_expression(cmd_parms *cmd, const char *arg, const ap_expr_info_t **expr)
+{
+    const char *err = NULL;
+    *expr = ap_expr_parse_cmd(cmd, arg, AP_EXPR_FLAG_STRING_RESULT | AP_EXPR_FLAG_DONT_VARY, &err,
+                              NULL);
+    return err ? apr_pstrcat(cmd->pool, cmd->cmd->name, ": the expression cannot be parsed: ", err,
+                             NULL)
+               : NULL;
+}
+
 static const char *set_region(cmd_parms *cmd, void *dir, const char *arg)
 {
     PLACE(cmd, IN_LOCATION);
-    const char *err = NULL;
-    ap_expr_info_t *expr = ap_expr_parse_cmd(
-        cmd, arg, AP_EXPR_FLAG_STRING_RESULT | AP_EXPR_FLAG_DONT_VARY, &err, NULL);
-    if (err) {
-        return apr_pstrcat(cmd->pool, "PrivacyRegion: the expression cannot be parsed: ", err,
-                           NULL);
+    const char *wrong = parse_expression(cmd, arg, &((prv_dir_conf *)dir)->region);
+    if (wrong) {
+        return wrong;
     }
-    ((prv_dir_conf *)dir)->region = expr;
     ((prv_dir_conf *)dir)->region_fields = fields_read(cmd->pool, arg);
+    return NULL;
+}
+
+static const char *set_subject(cmd_parms *cmd, void *dir, const char *arg)
+{
+    PLACE(cmd, IN_LOCATION);
+    const char *wrong = parse_expression(cmd, arg, &((prv_dir_conf *)dir)->subject);
+    if (wrong) {
+        return wrong;
+    }
+    if (prv_subject_claimed(prv_str_of(arg)) && ap_state_query(AP_SQ_RUN_MODE) != AP_SQ_RM_NORMAL) {
+        ap_log_error(APLOG_MARK, APLOG_STARTUP | APLOG_WARNING, 0, NULL,
+                     "%s:%d: PrivacySubject \"%s\" is what the client itself says: anybody can be "
+                     "any account there, unless a proxy in front sets it.",
+                     cmd->directive->filename, cmd->directive->line_num, arg);
+    }
+    prv_server_of(cmd->server)->site.subject = true;
     return NULL;
 }
 
@@ -485,6 +510,7 @@ const command_rec prv_commands[] = {
     ONE("PrivacyStorePrefix", set_prefix, SERVER, "what each key begins with, e.g. privacy:"),
     ONE("PrivacyOnStoreFailure", set_failure, ANY, "token or deny"),
     ONE("PrivacyRegion", set_region, ANY, "expression that gives the ISO 3166 region"),
+    ONE("PrivacySubject", set_subject, ANY, "expression that gives the logged-in account"),
     LIST("PrivacyRequire", set_require, LOCATION, "purpose... [status=N|redirect=/path]"),
     LIST("PrivacyMinAge", set_min_age, LOCATION, "years or policy [status=N|redirect=/path]"),
     ONE("PrivacyVendor", set_vendor, LOCATION, "the vendor that this location forwards to"),

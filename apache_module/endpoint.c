@@ -6,7 +6,7 @@
 #include "http_protocol.h"
 #include "util_filter.h"
 
-#define ROUNDS_MAX 8 /* the core asks the store a few times at most */
+#define ROUNDS_MAX 8 /* the core asks the store six times at most: a read, three writes, a pointer */
 #define READ_SIZE 8192
 
 /* ------------------------------------------------------------------ the request */

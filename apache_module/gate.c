@@ -155,7 +155,7 @@ static int refuse(prv_view *view, request_rec *r)
 }
 
 /* DECLINED, or the status of the refusal. */
-static int enforce(prv_view *view, request_rec *r)
+static int enforce(prv_view *view, request_rec *r, bool last)
 {
     prv_root *root = view->root;
     if (view->rules.mode != PRV_MODE_ON || view->rules.exempt || after_refusal(root, r)) {
@@ -165,7 +165,9 @@ static int enforce(prv_view *view, request_rec *r)
         return HTTP_INTERNAL_SERVER_ERROR;
     }
     prv_view_depends(view, view->d.vary);
-    return view->d.verdict == PRV_PASS ? DECLINED : refuse(view, r);
+    /* Who is logged in may pass, and that is known behind authentication only: fixups decide. */
+    const bool waits = !last && view->dir->subject && !r->main;
+    return view->d.verdict == PRV_PASS || waits ? DECLINED : refuse(view, r);
 }
 
 /* ------------------------------------------------------------------ header_parser: client requests
@@ -202,7 +204,7 @@ int prv_header_parser_last(request_rec *r)
     if (shared->env_wanted && had && memcmp(&before, &view->d.region, sizeof(before)) != 0) {
         prv_env_set(view, r, shared->env_wanted);
     }
-    return enforce(view, r);
+    return enforce(view, r, false);
 }
 
 /* ------------------------------------------------------------------ fixups: subrequests, mod_dir,
@@ -215,11 +217,14 @@ int prv_fixups_first(request_rec *r)
     }
     prv_view *view = prv_view_get(r);
     prv_upstream_restore(view->root, r);
+    if (mode_of(view) != PRV_MODE_OFF) {
+        prv_root_subject(view, r);
+    }
     if (mode_of(view) == PRV_MODE_OFF || is_exempt(view, r)) {
         return DECLINED;
     }
     prv_view_decide(view, r, true);
-    int refused = enforce(view, r);
+    int refused = enforce(view, r, true);
     if (refused == DECLINED && view->rules.mode == PRV_MODE_ON) {
         prv_upstream_withhold(view, r); /* before RequestHeader, which may set the vendor's own */
     }
@@ -237,13 +242,14 @@ int prv_fixups_last(request_rec *r)
     if (mode_of(view) == PRV_MODE_OFF) {
         return DECLINED;
     }
+    prv_root_subject(view, r); /* a certificate's user is known to fixups only */
     if (is_exempt(view, r)) {
         r->handler = PRV_HANDLER;
         return DECLINED;
     }
     prv_view_decide(view, r, true);
     /* mod_dir may have put another location's configuration here. */
-    int refused = enforce(view, r);
+    int refused = enforce(view, r, true);
     if (refused != DECLINED) {
         return refused;
     }

@@ -56,6 +56,7 @@ typedef struct prv_dir_conf {
     const char *mount; /* of the endpoint; NULL: PrivacyHome */
     const ap_expr_info_t *region;
     const apr_array_header_t *region_fields; /* of const char *: request fields that it reads */
+    const ap_expr_info_t *subject;
     const prv_named *require;
     const prv_named *vendor;
     unsigned min_age;
@@ -192,7 +193,10 @@ typedef struct prv_root {
     apr_array_header_t *regions; /* of region_fields: what gave the region behind them */
     apr_array_header_t
         *set_cookies;   /* of prv_str: fields of the answer before editing, for variables */
-    prv_str own_cookie; /* to be set: the application told an age */
+    prv_str own_cookie; /* to be set: the application told an age, or who is logged in */
+    bool authenticated; /* PrivacySubject gave the account: */
+    const char *account;
+    bool personal;      /* and something depended on it */
 } prv_root;
 
 /* One request_rec. */
@@ -224,6 +228,10 @@ void prv_root_resolve(prv_root *root);
 void prv_view_decide(prv_view *view, request_rec *r, bool io);
 /* The answer depends on this location's decision by these PRV_VARY_* bits. */
 void prv_view_depends(prv_view *view, unsigned bits);
+/* Reads the account, where the location names one and this request was authenticated: behind authentication only. */
+void prv_root_subject(prv_view *view, request_rec *r);
+/* Queues what is to be written of the account without anybody having asked. */
+void prv_root_account_write(prv_root *root);
 /* The child's store thread, or NULL. */
 prv_backend *prv_backend_of(const prv_root *root);
 prv_str prv_str_of(const char *text);

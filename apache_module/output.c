@@ -119,6 +119,11 @@ static bool from_cache(const request_rec *r)
            apr_table_get(r->subprocess_env, AP_CACHE_REVALIDATE_ENV);
 }
 
+static bool has_field(const request_rec *r, const char *name)
+{
+    return apr_table_get(r->headers_out, name) || apr_table_get(r->err_headers_out, name);
+}
+
 static void take_age(prv_root *root, const char *text)
 {
     prv_str cookie = PRV_NONE;
@@ -127,8 +132,21 @@ static void take_age(prv_root *root, const char *text)
                                &op)) {
         prv_backend_queue(prv_backend_of(root), &op);
     }
+    prv_root_account_write(root);
     root->own_cookie = cookie.n > 0 ? cookie : root->own_cookie;
     root->generation++;
+}
+
+/* Who is logged in from now on. */
+static void take_subject(prv_root *root, request_rec *r)
+{
+    prv_str cookie = PRV_NONE;
+    apr_array_header_t *values = apr_array_make(r->pool, 1, sizeof(prv_str));
+    apr_table_do(see_cookie, values, r->headers_out, "Privacy-Subject", NULL);
+    apr_table_do(see_cookie, values, r->err_headers_out, "Privacy-Subject", NULL);
+    prv_request_report_subject(&root->rq, (const prv_str *)(const void *)values->elts,
+                               (size_t)values->nelts, &cookie);
+    root->own_cookie = cookie.n > 0 ? cookie : root->own_cookie;
 }
 
 static int join(void *joined_, const char *name, const char *value)
@@ -164,6 +182,10 @@ void prv_hear_application(request_rec *r)
         if (age && !view->dir->vendor && !from_cache(r)) {
             prv_view_decide(view, r, false);
             take_age(view->root, age);
+        }
+        if (has_field(r, "Privacy-Subject") && !view->dir->vendor && !from_cache(r)) {
+            prv_view_decide(view, r, false);
+            take_subject(view->root, r);
         }
         unset_both(r, "Privacy-Subject-Age");
         unset_both(r, "Privacy-Subject");
@@ -245,7 +267,7 @@ static void edit_answer(request_rec *r)
         return; /* the core made the other fields */
     }
     add_own_cookies(view, r);
-    if (root->refused && r->status == root->refused_status) {
+    if (root->personal || (root->refused && r->status == root->refused_status)) {
         make_private(r);
     }
     add_fields(view, r);

@@ -3,6 +3,7 @@
 #include "mod_privacy.h"
 
 #include "apr_time.h"
+#include "mod_ssl.h"
 
 prv_str prv_str_of(const char *text)
 {
@@ -121,6 +122,36 @@ prv_backend *prv_backend_of(const prv_root *root)
     return root->server->shared ? root->server->shared->backend : NULL;
 }
 
+static void set_clock(prv_root *root)
+{
+    root->env.now_ms = apr_time_as_msec(apr_time_now());
+}
+
+/* Until the account is known. false: that needs the store, which is not asked now. */
+static bool account_step(prv_root *root, prv_step step, prv_op *op, bool io)
+{
+    while (step == PRV_STEP_NEED_STORE) {
+        if (!io) {
+            return false;
+        }
+        prv_reply reply;
+        prv_flight *flight = prv_backend_call(prv_backend_of(root), op, &reply);
+        set_clock(root);
+        step = prv_subject_feed(&root->rq, &reply, op);
+        prv_flight_free(flight);
+    }
+    return true;
+}
+
+void prv_root_account_write(prv_root *root)
+{
+    prv_op op;
+    while (prv_account_want(&root->rq, &op)) {
+        prv_backend_queue(prv_backend_of(root), &op);
+        root->generation++;
+    }
+}
+
 /* Reads token and cache, and asks the store when io. */
 static void begin(prv_root *root, bool io)
 {
@@ -132,7 +163,7 @@ static void begin(prv_root *root, bool io)
     }
     unsigned signals = 0;
     apr_table_do(add_signal, &signals, r->headers_in, "Sec-GPC", "DNT", NULL);
-    root->env.now_ms = apr_time_as_msec(apr_time_now());
+    set_clock(root);
     rq->env = &root->env;
     rq->site = &root->server->site;
     rq->zone = root->server->shared ? root->server->shared->zone : NULL;
@@ -146,15 +177,16 @@ static void begin(prv_root *root, bool io)
     prv_step step = prv_request_begin(rq, &op);
     root->begun = true;
     root->generation++;
-    if (step == PRV_STEP_READY) {
-        root->resolved = true;
-    } else if (io) {
+    if (step == PRV_STEP_NEED_STORE && io) {
         prv_reply reply;
         prv_flight *flight = prv_backend_call(prv_backend_of(root), &op, &reply);
+        set_clock(root);
         prv_request_feed(rq, &reply);
         prv_flight_free(flight);
-        root->resolved = true;
+        step = PRV_STEP_READY;
     }
+    root->resolved =
+        step == PRV_STEP_READY && account_step(root, prv_subject_begin(rq, PRV_NONE, &op), &op, io);
 }
 
 void prv_root_resolve(prv_root *root)
@@ -173,6 +205,61 @@ void prv_root_resolve(prv_root *root)
     if (prv_request_repair(&root->rq, &op)) {
         prv_backend_queue(prv_backend_of(root), &op);
     }
+    prv_root_account_write(root);
+}
+
+/* An error document runs in a request of its own, and where it shares the configuration httpd gives
+ * it the user whom the first one claimed, with a wrong password too. */
+static bool is_error_document(const request_rec *r)
+{
+    for (; r; r = r->prev) {
+        if (r->prev && ap_is_HTTP_ERROR(r->prev->status)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* By an authentication module, or by a client certificate that was verified: SSLUserName alone
+ * takes any. */
+static bool is_authenticated(request_rec *r)
+{
+    if (!r->user || !r->user[0] || is_error_document(r)) {
+        return false;
+    }
+    if (r->ap_auth_type) {
+        return true;
+    }
+    APR_OPTIONAL_FN_TYPE(ssl_var_lookup) *lookup = APR_RETRIEVE_OPTIONAL_FN(ssl_var_lookup);
+    char name[] = "SSL_CLIENT_VERIFY";
+    const char *verified = lookup ? lookup(r->pool, r->server, r->connection, r, name) : NULL;
+    return verified && strcmp(verified, "SUCCESS") == 0;
+}
+
+void prv_root_subject(prv_view *view, request_rec *r)
+{
+    prv_root *root = view->root;
+    const char *err = NULL;
+    prv_op op;
+    if (!view->dir->subject || r->main || !is_authenticated(r)) {
+        return;
+    }
+    const char *account = ap_expr_str_exec(r, view->dir->subject, &err);
+    if (err) {
+        ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r, "PrivacySubject: %s", err);
+        return;
+    }
+    if (!account || !account[0] || (root->account && strcmp(root->account, account) == 0)) {
+        return;
+    }
+    root->account = apr_pstrdup(root->r->pool, account);
+    prv_root_resolve(root);
+    set_clock(root);
+    root->authenticated = true;
+    prv_step step = prv_subject_begin(&root->rq, prv_str_of(account), &op);
+    account_step(root, step, &op, true);
+    root->generation++;
+    prv_root_account_write(root);
 }
 
 /* ------------------------------------------------------------------ decision */
@@ -251,7 +338,8 @@ void prv_view_depends(prv_view *view, unsigned bits)
 {
     prv_root *root = view->root;
     const apr_array_header_t *fields = view->dir->region_fields;
-    root->vary |= bits;
+    root->vary |= bits | (bits && view->dir->subject ? PRV_VARY_ACCOUNT : 0);
+    root->personal |= bits && root->authenticated;
     if (bits == 0 || !fields) {
         return;
     }

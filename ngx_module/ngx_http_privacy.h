@@ -72,6 +72,8 @@ typedef struct {
     ngx_flag_t forward;
     ngx_http_complex_value_t *region;
     ngx_array_t *region_fields; /* prv_str: request fields that `region` reads; NULL: none */
+    ngx_http_complex_value_t *subject;
+    ngx_http_complex_value_t *client_verify; /* beside `subject`: NULL without TLS */
 
     prv_require_conf *require;
     ngx_http_privacy_place_t require_place;
@@ -152,16 +154,23 @@ typedef struct {
         *set_cookies; /* the answer's, before editing, for $privacy_removed and $privacy_unknown */
     ngx_uint_t n_set_cookies;
     prv_str cache_control;      /* an endpoint's own, which the operator's does not loosen */
-    prv_str age_cookie;         /* ours, after Privacy-Subject-Age */
-    ngx_http_upstream_t *heard; /* the upstream whose Privacy-Subject-Age has been read */
+    prv_str told_cookie;        /* ours, after Privacy-Subject-Age or Privacy-Subject */
+    ngx_http_upstream_t *heard; /* the upstream whose fields of that kind have been read */
     const u_char *waived;       /* the name of the error page's location after our refusal */
 
     ngx_uint_t generation; /* moves when the state changes: decisions are taken again */
+    const prv_rules *waiting; /* of the gate that waits, */
+    prv_decision without;     /* and how it decides without an account */
     unsigned vary;         /* PRV_VARY_* of gates */
     ngx_array_t *regions;  /* ngx_array_t *: the region_fields behind them; NULL: none */
     unsigned edit_vary;    /* of edited Cookie fields: matters when an application answered */
     unsigned begun : 1;
     unsigned resolved : 1;
+    unsigned of_account : 1;    /* `op` looks up the session's account */
+    unsigned authenticated : 1; /* privacy_subject gave the account */
+    unsigned personal : 1;      /* and something depended on it */
+    unsigned deferred : 1;      /* a gate waits for the account, until PRECONTENT */
+    unsigned access : 1;        /* the rewrite phase of its location is over */
     unsigned edited : 1;      /* some request of this client request carries our edits */
     unsigned withholding : 1; /* ... those of a vendor */
     unsigned refused : 1;     /* a gate refused */
@@ -201,6 +210,11 @@ ngx_int_t ngx_http_privacy_first_look(ngx_http_request_t *r);
 /* NGX_OK: the state is resolved, or as good as it gets here; NGX_AGAIN: the request is suspended;
  * NGX_ERROR. */
 ngx_int_t ngx_http_privacy_resolve(ngx_http_request_t *r, ngx_http_privacy_state_t *st);
+/* The same for the account that authentication gave. To be called again when the request goes on. */
+ngx_int_t ngx_http_privacy_account(ngx_http_request_t *r, ngx_http_privacy_state_t *st,
+                                   prv_str account);
+/* Queues what is to be written of the account without anybody having asked. */
+void ngx_http_privacy_account_write(ngx_http_privacy_state_t *st);
 /* Sends op; `arrived` is called on the reply. NGX_DECLINED: the store is unavailable, `arrived` is
  * not called. */
 ngx_int_t ngx_http_privacy_submit(ngx_http_privacy_state_t *st, const prv_op *op,
@@ -213,7 +227,17 @@ ngx_int_t ngx_http_privacy_park(ngx_http_request_t *r, ngx_http_event_handler_pt
 /* The request dies: nothing calls back any more. */
 void ngx_http_privacy_detach(ngx_http_privacy_state_t *st);
 
+/* subject.c */
+char *ngx_http_privacy_set_subject(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+/* Reads the account, where this location names one and the request was authenticated. As resolve(). */
+ngx_int_t ngx_http_privacy_subject(ngx_http_request_t *r, ngx_http_privacy_state_t *st);
+
 /* gate.c */
+ngx_int_t ngx_http_privacy_access_handler(ngx_http_request_t *r);
+/* Where no handler is asked any more: is this answer behind a gate that still waits? Then its refusal. */
+ngx_uint_t ngx_http_privacy_undecided(ngx_http_request_t *r, ngx_int_t *status);
+/* The gate of this location, now. NGX_DECLINED is the only pass. */
+ngx_int_t ngx_http_privacy_gate_last(ngx_http_request_t *r);
 ngx_int_t ngx_http_privacy_rewrite_handler(ngx_http_request_t *r);
 ngx_int_t ngx_http_privacy_preaccess_handler(ngx_http_request_t *r);
 

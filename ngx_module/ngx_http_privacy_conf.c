@@ -56,6 +56,8 @@ ngx_command_t ngx_http_privacy_commands[] = {
      LOC(store_failure), failures},
     {ngx_string("privacy_region"), M | S | L | NGX_CONF_TAKE1, ngx_http_privacy_set_region,
      LOC(region), NULL},
+    {ngx_string("privacy_subject"), M | S | L | NGX_CONF_TAKE1, ngx_http_privacy_set_subject,
+     LOC(subject), NULL},
     {ngx_string("privacy_require"), L | NGX_CONF_1MORE, ngx_http_privacy_set_require, LOC(require),
      NULL},
     {ngx_string("privacy_min_age"), L | NGX_CONF_1MORE, ngx_http_privacy_set_min_age, LOC(min_age),

@@ -269,9 +269,22 @@ static ngx_int_t edit(ngx_http_request_t *r, ngx_http_privacy_ctx_t *ctx)
 
 ngx_int_t ngx_http_privacy_precontent_handler(ngx_http_request_t *r)
 {
-    const prv_rules *rules = &ngx_http_privacy_loc(r)->rules;
+    const ngx_http_privacy_loc_conf_t *lcf = ngx_http_privacy_loc(r);
+    const prv_rules *rules = &lcf->rules;
     ngx_int_t rc = NGX_OK;
 
+    if (rules->mode != PRV_MODE_OFF && lcf->subject) {
+        ngx_http_privacy_state_t *st = ngx_http_privacy_state_get(r);
+        rc = st ? ngx_http_privacy_subject(r, st) : NGX_ERROR;
+        if (rc != NGX_OK) {
+            return rc == NGX_AGAIN ? NGX_AGAIN : NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+        rc = ngx_http_privacy_gate_last(r);
+        if (rc != NGX_DECLINED) {
+            return rc;
+        }
+        rc = NGX_OK;
+    }
     if (rules->mode == PRV_MODE_ON && !rules->exempt) {
         ngx_http_privacy_ctx_t *ctx = ngx_http_privacy_decide(r);
         rc = ctx ? edit(r, ctx) : NGX_ERROR;

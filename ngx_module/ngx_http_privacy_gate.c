@@ -69,7 +69,7 @@ static ngx_int_t refuse(ngx_http_request_t *r, ngx_http_privacy_ctx_t *ctx)
 
 /* NGX_DECLINED is the only pass. A subrequest cannot wait for the store: where its main request has
  * not either, because it was answered before PREACCESS, the cookie alone opens nothing. */
-static ngx_int_t gate(ngx_http_request_t *r)
+static ngx_int_t gate(ngx_http_request_t *r, ngx_uint_t last)
 {
     ngx_http_privacy_ctx_t *ctx = ngx_http_privacy_decide(r);
     if (ctx == NULL || ngx_http_privacy_depends(ctx, ctx->d.vary) != NGX_OK) {
@@ -82,7 +82,58 @@ static ngx_int_t gate(ngx_http_request_t *r)
     if (ctx->st->waiving && r == r->main && ctx->st->waived == location_name(r)) {
         return NGX_DECLINED;
     }
+    /* Who is logged in may pass, and that is known behind ACCESS only. */
+    if (!last && ctx->lcf->subject && r == r->main) {
+        ctx->st->deferred = 1;
+        ctx->st->waiting = &ctx->lcf->rules;
+        ctx->st->without = ctx->d;
+        return NGX_DECLINED;
+    }
     return refuse(r, ctx);
+}
+
+ngx_int_t ngx_http_privacy_gate_last(ngx_http_request_t *r)
+{
+    ngx_http_privacy_state_t *st = ngx_http_privacy_state_find(r);
+    if (st && r == r->main) {
+        st->deferred = 0;
+    }
+    return gated(r) ? gate(r, 1) : NGX_DECLINED;
+}
+
+/* The refusal of a gate that waited for an account, and will not meet one. */
+static ngx_int_t refuse_waiting(ngx_http_privacy_state_t *st)
+{
+    prv_gate_answer answer;
+
+    st->deferred = 0;
+    st->refused = 1;
+    ngx_memzero(&answer, sizeof(answer));
+    prv_gate_respond(&st->rq, st->waiting, &st->without, PRV_STR("/"), PRV_NONE, &answer);
+    return answer.status >= NGX_HTTP_BAD_REQUEST ? answer.status : NGX_HTTP_FORBIDDEN;
+}
+
+/* `return` and `rewrite` answer before PRECONTENT, and so may what another module does in ACCESS:
+ * nothing but an error of the access phase leaves through a gate that was not decided. */
+ngx_uint_t ngx_http_privacy_undecided(ngx_http_request_t *r, ngx_int_t *status)
+{
+    ngx_http_privacy_state_t *st = ngx_http_privacy_state_find(r);
+
+    if (st == NULL || !st->deferred ||
+        (st->access && r->headers_out.status >= NGX_HTTP_BAD_REQUEST)) {
+        return 0;
+    }
+    *status = refuse_waiting(st);
+    return 1;
+}
+
+ngx_int_t ngx_http_privacy_access_handler(ngx_http_request_t *r)
+{
+    ngx_http_privacy_state_t *st = ngx_http_privacy_state_find(r);
+    if (st && r == r->main) {
+        st->access = 1;
+    }
+    return NGX_DECLINED;
 }
 
 ngx_int_t ngx_http_privacy_rewrite_handler(ngx_http_request_t *r)
@@ -97,6 +148,14 @@ ngx_int_t ngx_http_privacy_rewrite_handler(ngx_http_request_t *r)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
     ngx_http_privacy_hear_upstream(r, st); /* named locations come here without a server rewrite */
+    if (r == r->main) {
+        /* `rewrite`, or `return` with an error page, came here from a location whose gate waits.
+         * From its ACCESS only errors do. */
+        if (st->deferred && !st->access) {
+            return refuse_waiting(st);
+        }
+        st->deferred = st->access = 0;
+    }
     /* Our own refusal led to an error page, whose location may inherit the gate: that one location
      * passes, and none that it leads to. */
     if (r == r->main && st->refused && !st->waiving) {
@@ -108,7 +167,7 @@ ngx_int_t ngx_http_privacy_rewrite_handler(ngx_http_request_t *r)
     }
     switch (ngx_http_privacy_resolve(r, st)) {
     case NGX_OK:
-        return gate(r);
+        return gate(r, 0);
     case NGX_AGAIN:
         return NGX_DONE;
     default:
@@ -139,7 +198,7 @@ ngx_int_t ngx_http_privacy_preaccess_handler(ngx_http_request_t *r)
     }
     switch (ngx_http_privacy_resolve(r, st)) {
     case NGX_OK:
-        return gated(r) ? gate(r) : NGX_DECLINED;
+        return gated(r) ? gate(r, 0) : NGX_DECLINED;
     case NGX_AGAIN:
         return NGX_AGAIN;
     default:

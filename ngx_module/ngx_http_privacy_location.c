@@ -13,6 +13,7 @@ void *ngx_http_privacy_create_loc_conf(ngx_conf_t *cf)
     lcf->store_failure = NGX_CONF_UNSET_UINT;
     lcf->forward = NGX_CONF_UNSET;
     lcf->region = NGX_CONF_UNSET_PTR;
+    lcf->subject = NGX_CONF_UNSET_PTR;
     lcf->min_age = NGX_CONF_UNSET_UINT;
     lcf->endpoint = NGX_CONF_UNSET;
     lcf->well_known = NGX_CONF_UNSET;
@@ -173,6 +174,10 @@ static void merge_values(const ngx_http_privacy_loc_conf_t *prev, ngx_http_priva
         lcf->region_fields = prev->region_fields;
     }
     ngx_conf_merge_ptr_value(lcf->region, prev->region, NULL);
+    if (lcf->subject == NGX_CONF_UNSET_PTR) {
+        lcf->client_verify = prev->client_verify;
+    }
+    ngx_conf_merge_ptr_value(lcf->subject, prev->subject, NULL);
     if (lcf->require == NULL) {
         lcf->require = prev->require;
         lcf->require_place = prev->require_place;
@@ -314,6 +319,7 @@ char *ngx_http_privacy_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
         return NGX_CONF_ERROR;
     }
     prv_site_age(&scf->site, lcf->rules.min_age);
+    scf->site.subject |= lcf->subject != NULL && lcf->mode != PRV_MODE_OFF;
     if (lcf->mode == PRV_MODE_ON || scf->strongest == PRV_MODE_OFF) {
         scf->strongest = (prv_mode)lcf->mode;
     }

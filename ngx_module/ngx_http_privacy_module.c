@@ -63,6 +63,9 @@ static ngx_int_t add_handlers(ngx_http_core_main_conf_t *cmcf)
         add_first(cmcf, NGX_HTTP_PRECONTENT_PHASE, ngx_http_privacy_precontent_handler) != NGX_OK) {
         return NGX_ERROR;
     }
+    if (add_first(cmcf, NGX_HTTP_PREACCESS_PHASE, ngx_http_privacy_access_handler) != NGX_OK) {
+        return NGX_ERROR;
+    }
     /* After realip and the limits: nobody who is turned away there costs a read of the store. */
     if (add_last(cmcf, NGX_HTTP_PREACCESS_PHASE, ngx_http_privacy_preaccess_handler) != NGX_OK) {
         return NGX_ERROR;
@@ -100,6 +103,7 @@ static void site_fill(ngx_http_privacy_srv_conf_t *scf, const ngx_http_privacy_m
     site->home = scf->home;
     site->store = mcf->store_conf != NULL;
     site->prefix = mcf->store_prefix;
+    site->timeout_ms = mcf->store_timeout;
     if (scf->cookie) {
         site->cookie = *scf->cookie;
     } else {

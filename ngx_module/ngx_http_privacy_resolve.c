@@ -81,16 +81,61 @@ static void repair(ngx_http_privacy_state_t *st)
     if (store && prv_request_repair(&st->rq, &op)) {
         prv_store_queue(store, &op);
     }
+    ngx_http_privacy_account_write(st);
+}
+
+void ngx_http_privacy_account_write(ngx_http_privacy_state_t *st)
+{
+    prv_op op;
+    prv_store *store = ngx_http_privacy_store(ngx_http_privacy_main(st->request));
+    while (store && prv_account_want(&st->rq, &op)) {
+        prv_store_queue(store, &op);
+        st->generation++;
+    }
+}
+
+static void account_arrived(void *state, const prv_reply *reply);
+
+/* Goes on with the account until it is known (NGX_OK) or the store is asked (NGX_AGAIN). */
+static ngx_int_t account_step(ngx_http_privacy_state_t *st, prv_step step, prv_op *op)
+{
+    static const prv_reply unavailable = {.status = PRV_REPLY_UNAVAILABLE};
+    while (step == PRV_STEP_NEED_STORE) {
+        if (ngx_http_privacy_submit(st, op, account_arrived) == NGX_OK) {
+            return NGX_AGAIN;
+        }
+        step = prv_subject_feed(&st->rq, &unavailable, op);
+    }
+    st->resolved = 1;
+    st->generation++;
+    repair(st);
+    return NGX_OK;
+}
+
+static void account_arrived(void *state, const prv_reply *reply)
+{
+    ngx_http_privacy_state_t *st = state;
+    prv_op op;
+    prv_step step = prv_subject_feed(&st->rq, reply, &op);
+    if (account_step(st, step, &op) == NGX_OK) {
+        ngx_http_privacy_wake(st);
+    }
+}
+
+/* The browser is known; its session's account, if there is one, is not yet. */
+static ngx_int_t record_fed(ngx_http_privacy_state_t *st, const prv_reply *reply)
+{
+    prv_op op;
+    prv_request_feed(&st->rq, reply);
+    return account_step(st, prv_subject_begin(&st->rq, PRV_NONE, &op), &op);
 }
 
 static void record_arrived(void *state, const prv_reply *reply)
 {
     ngx_http_privacy_state_t *st = state;
-    prv_request_feed(&st->rq, reply);
-    st->resolved = 1;
-    st->generation++;
-    repair(st);
-    ngx_http_privacy_wake(st);
+    if (record_fed(st, reply) == NGX_OK) {
+        ngx_http_privacy_wake(st);
+    }
 }
 
 static void resume(ngx_http_request_t *r)
@@ -128,6 +173,7 @@ ngx_int_t ngx_http_privacy_park(ngx_http_request_t *r, ngx_http_event_handler_pt
 ngx_int_t ngx_http_privacy_resolve(ngx_http_request_t *r, ngx_http_privacy_state_t *st)
 {
     static const prv_reply unavailable = {.status = PRV_REPLY_UNAVAILABLE};
+    ngx_int_t rc;
 
     ngx_http_privacy_begin(st);
     if (st->resolved || r != r->main) {
@@ -136,11 +182,24 @@ ngx_int_t ngx_http_privacy_resolve(ngx_http_request_t *r, ngx_http_privacy_state
     if (st->wait) {
         return NGX_AGAIN;
     }
-    if (ngx_http_privacy_submit(st, st->op, record_arrived) != NGX_OK) {
-        prv_request_feed(&st->rq, &unavailable);
-        st->resolved = 1;
-        st->generation++;
-        return NGX_OK;
+    if (st->of_account) {
+        rc = account_step(st, PRV_STEP_NEED_STORE, st->op);
+    } else if (ngx_http_privacy_submit(st, st->op, record_arrived) == NGX_OK) {
+        rc = NGX_AGAIN;
+    } else {
+        rc = record_fed(st, &unavailable);
     }
-    return ngx_http_privacy_park(r, resume);
+    return rc == NGX_AGAIN ? ngx_http_privacy_park(r, resume) : rc;
+}
+
+ngx_int_t ngx_http_privacy_account(ngx_http_request_t *r, ngx_http_privacy_state_t *st,
+                                   prv_str account)
+{
+    prv_op op;
+    if (st->wait) {
+        return NGX_AGAIN;
+    }
+    ngx_http_privacy_clock(st);
+    prv_step step = prv_subject_begin(&st->rq, account, &op);
+    return account_step(st, step, &op) == NGX_AGAIN ? ngx_http_privacy_park(r, resume) : NGX_OK;
 }

@@ -77,13 +77,47 @@ static void hear_age(ngx_http_request_t *r, ngx_http_privacy_state_t *st, prv_st
 
     ngx_http_privacy_begin(st);
     ngx_http_privacy_clock(st);
-    if (prv_request_report_age(&st->rq, value, &st->age_cookie, &op)) {
+    if (prv_request_report_age(&st->rq, value, &st->told_cookie, &op)) {
         store = ngx_http_privacy_store(ngx_http_privacy_main(r));
         if (store) {
             prv_store_queue(store, &op);
         }
     }
+    ngx_http_privacy_account_write(st);
     st->generation++;
+}
+
+/* Who is logged in from now on. */
+static ngx_int_t hear_subject(ngx_http_request_t *r, ngx_http_privacy_state_t *st)
+{
+    ngx_http_privacy_walk_t walk;
+    const ngx_table_elt_t *h;
+    ngx_array_t values;
+    prv_str *value, cookie;
+
+    if (ngx_array_init(&values, r->pool, 2, sizeof(prv_str)) != NGX_OK) {
+        return NGX_ERROR;
+    }
+    ngx_http_privacy_walk_init(&walk, &r->upstream->headers_in.headers);
+    while ((h = ngx_http_privacy_walk_next(&walk)) != NULL) {
+        if (is_name(h, "Privacy-Subject")) {
+            value = ngx_array_push(&values);
+            if (value == NULL) {
+                return NGX_ERROR;
+            }
+            *value = ngx_http_privacy_view(&h->value);
+        }
+    }
+    if (values.nelts == 0) {
+        return NGX_OK;
+    }
+    ngx_http_privacy_begin(st);
+    ngx_http_privacy_clock(st);
+    prv_request_report_subject(&st->rq, values.elts, values.nelts, &cookie);
+    if (cookie.n) {
+        st->told_cookie = cookie;
+    }
+    return NGX_OK;
 }
 
 void ngx_http_privacy_hear_upstream(ngx_http_request_t *r, ngx_http_privacy_state_t *st)
@@ -99,9 +133,13 @@ void ngx_http_privacy_hear_upstream(ngx_http_request_t *r, ngx_http_privacy_stat
                                 &said) != NGX_OK) {
         said = PRV_STR("under"); /* no memory for several lines: the least of what they can say */
     }
+    st->heard = r->upstream;
     if (said.p) {
-        st->heard = r->upstream;
         hear_age(r, st, said);
+    }
+    if (hear_subject(r, st) != NGX_OK) {
+        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                      "privacy: no memory to hear who is logged in");
     }
 }
 
@@ -268,8 +306,8 @@ static ngx_int_t own_cookies(ngx_http_request_t *r, ngx_http_privacy_ctx_t *ctx,
     if (st->rq.navigation && st->resolved && is_html(r)) {
         n = prv_request_sweep(&st->rq, &ctx->d, host_of(r), values);
     }
-    if (n == 0 && st->age_cookie.n) {
-        values[n++] = st->age_cookie;
+    if (n == 0 && st->told_cookie.n) {
+        values[n++] = st->told_cookie;
     }
     if (n == 0 && st->resolved) {
         values[0] = prv_request_renewal(&st->rq);
@@ -320,7 +358,8 @@ static ngx_int_t edit_answer(ngx_http_request_t *r, ngx_http_privacy_ctx_t *ctx)
         own_cookies(r, ctx, &own) != NGX_OK) {
         return NGX_ERROR;
     }
-    return own || st->refused ? set_cache_control(r, PRV_STR("private, no-store")) : NGX_OK;
+    return own || st->refused || st->personal ? set_cache_control(r, PRV_STR("private, no-store"))
+                                              : NGX_OK;
 }
 
 static ngx_int_t edit_own_page(ngx_http_request_t *r, const ngx_http_privacy_ctx_t *ctx)
@@ -331,8 +370,9 @@ static ngx_int_t edit_own_page(ngx_http_request_t *r, const ngx_http_privacy_ctx
 }
 
 /*
- * nginx takes the first header block of an upstream for its answer, an interim one too, and would pass on the real answer, header and
- * all, as that one's body: past every filter. Switching protocols is no such case.
+ * nginx takes the first header block of an upstream for its answer, an interim one too, and would
+ * pass on the real answer, header and all, as that one's body: past every filter. Switching
+ * protocols is no such case.
  */
 static bool is_interim(const ngx_http_request_t *r)
 {
@@ -343,6 +383,7 @@ static bool is_interim(const ngx_http_request_t *r)
 static ngx_int_t header_filter(ngx_http_request_t *r)
 {
     const prv_rules *rules = &ngx_http_privacy_loc(r)->rules;
+    ngx_int_t status;
 
     if (r != r->main || rules->mode == PRV_MODE_OFF) {
         return next_header_filter(r);
@@ -353,6 +394,9 @@ static ngx_int_t header_filter(ngx_http_request_t *r)
                       "answer: nothing of it can be filtered",
                       r->headers_out.status);
         return ngx_http_filter_finalize_request(r, &ngx_http_privacy_module, NGX_HTTP_BAD_GATEWAY);
+    }
+    if (rules->mode == PRV_MODE_ON && ngx_http_privacy_undecided(r, &status)) {
+        return ngx_http_filter_finalize_request(r, &ngx_http_privacy_module, status);
     }
     ngx_http_privacy_state_t *st = ngx_http_privacy_state_get(r);
     if (st == NULL || keep_set_cookies(r, st) != NGX_OK) {

@@ -184,16 +184,26 @@ void ngx_http_privacy_begin(ngx_http_privacy_state_t *st)
     }
     st->begun = 1;
     if (prv_request_begin(&st->rq, &op) == PRV_STEP_READY) {
-        st->resolved = 1;
-        return;
+        if (prv_subject_begin(&st->rq, PRV_NONE, &op) == PRV_STEP_READY) {
+            st->resolved = 1;
+            return;
+        }
+        st->of_account = 1;
     }
     st->op = ngx_palloc(st->request->pool, sizeof(op));
     if (st->op) {
         *st->op = op;
-    } else {
-        prv_request_feed(&st->rq, &unavailable);
-        st->resolved = 1;
+        return;
     }
+    if (!st->of_account) {
+        prv_request_feed(&st->rq, &unavailable);
+        if (prv_subject_begin(&st->rq, PRV_NONE, &op) == PRV_STEP_NEED_STORE) {
+            (void)prv_subject_feed(&st->rq, &unavailable, &op);
+        }
+    } else {
+        (void)prv_subject_feed(&st->rq, &unavailable, &op);
+    }
+    st->resolved = 1;
 }
 
 static prv_region region_of(ngx_http_request_t *r, const ngx_http_privacy_loc_conf_t *lcf)
@@ -239,6 +249,10 @@ ngx_int_t ngx_http_privacy_depends(ngx_http_privacy_ctx_t *ctx, unsigned bits)
     ngx_http_privacy_state_t *st = ctx->st;
     ngx_array_t *fields = ctx->lcf->region_fields;
 
+    if (bits && ctx->lcf->subject) {
+        st->vary |= PRV_VARY_ACCOUNT;
+    }
+    st->personal |= bits && st->authenticated;
     if (bits == 0 || fields == NULL) {
         return NGX_OK;
     }

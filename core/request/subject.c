@@ -45,6 +45,8 @@ prv_state prv_request_own(const prv_request *rq)
 
 void prv_subject_rebind(const prv_request *rq, prv_state *next, uint32_t refuse)
 {
+    if (rq->of_account) /* it has no cookie, and `subject` says whose record it is */
+        return;
     prv_state_bind(next, &rq->token);
     next->over &= next->refused & ~refuse;
     next->owed &= next->refused;

@@ -394,13 +394,13 @@ static void put_times(writer *w, int64_t at, int64_t left)
 
 static void write_body(const prv_policy *policy, const prv_state *state, writer *w)
 {
-    /* Without an id nothing may tell visitors apart, so times are cut to the hour. */
-    const int64_t grain = state->id_len ? 1 : HOUR;
+    const bool bound = is_bound(state);
+    /* Where nothing else does, no time may tell visitors apart: it is cut to the hour. */
+    const int64_t grain = state->id_len || bound ? 1 : HOUR;
     const int64_t at = clamp(state->at - state->at % grain, 0, AT_MAX);
     const int64_t expires = clamp(state->expires - state->expires % grain, at, INT64_MAX);
     const prv_age *age = &state->age;
     const bool seconds = expires - at <= UINT16_MAX;
-    const bool bound = is_bound(state);
     const size_t most = bound ? HASHES_BOUND : HASHES_MAX;
     hashes granted = {0}, refused = {0};
     list_known(policy, mask_of(state, true), &granted);

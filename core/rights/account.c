@@ -106,6 +106,7 @@ static prv_change_step lower_here(prv_account_run *run)
     next.has_subject = true;
     next.over &= next.refused & ~change.refuse;
     next.owed = (next.owed | change.refuse) & next.refused;
+    next.at = rq->env->now_ms / 1000; /* to the second: what the account grants later is later */
     memcpy(next.subject, rq->subject, sizeof next.subject);
     rq->browser = next;
     rq->token = next;
@@ -185,13 +186,12 @@ prv_change_step prv_account_feed(prv_account_run *run, const prv_reply *reply, p
  * since, it owes no longer. */
 static uint32_t take_owed(prv_request *rq)
 {
-    const int64_t hour = 3600; /* to which the time of a cookie without an id is cut */
     const prv_state *state = &rq->account->state;
     prv_state *token = &rq->token;
     if (!token->has_subject || !prv_subject_same(token->subject, rq->subject) || !token->owed)
         return 0;
-    const bool later = state->at > token->at + (token->id_len > 0 ? 0 : hour);
-    const uint32_t owed = token->owed & ~state->refused & ~(later ? state->granted : 0);
+    const uint32_t later = state->at > token->at ? state->granted : 0;
+    const uint32_t owed = token->owed & ~state->refused & ~later;
     if (owed == 0) {
         token->owed = 0;
         rq->renew = true;

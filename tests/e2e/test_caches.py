@@ -91,6 +91,18 @@ def test_a_report_of_the_application_is_ignored_on_a_hit(serve, upstream, path):
     assert first.consent()["age"] == "under"
 
 
+@pytest.mark.stores("redis")
+def test_a_hit_logs_nobody_in(serve, upstream, path, redis):
+    run = serve(site(forward="off"))
+    cacheable(upstream)
+    upstream.headers.append(("Privacy-Subject", "alice"))
+    assert run.cookie_name in run.get(path).set_cookies()
+    answer = run.get(path)
+    assert hit(answer) and len(upstream.seen(path)) == 1
+    assert run.cookie_name not in answer.set_cookies() and answer.all("Privacy-Subject") == []
+
+
+
 def test_a_cache_keyed_by_the_variant_keeps_variants_apart(serve, upstream, path):
     """nginx: $privacy_variant in the key; httpd: an upstream that says what its answer varies with."""
     run = serve(site(key="$privacy_variant"))

@@ -210,6 +210,20 @@ def check_scrub_args(serve, upstream):
     assert "secret" not in second and "a=seen" in second, "a child list replaces the parent's"
 
 
+def check_subject(serve, upstream):
+    import test_accounts as accounts
+    run = serve(Site(Loc("/", proxy=True), Loc("/me/", endpoint=True, subject=True, **accounts.AUTH),
+                     Loc("/other/", endpoint=True, subject="constant" if serve.server == "nginx" else '"constant"',
+                         **accounts.AUTH), policy=accounts.REPLAY, files=accounts.FILES))
+    reasons = [run.get(path, accounts.ALICE).json()["purposes"]["session-replay"]["reason"]
+               for path in ("/privacy/consent", "/me/consent", "/other/consent")]
+    assert reasons == ["anonymous", "none", "none"]
+    who = Visitor(run)
+    accounts.choose(who, accounts.ALICE, session_replay=True)
+    assert who.get("/me/consent", [accounts.ALICE]).json()["purposes"]["session-replay"]["allowed"]
+    assert not who.get("/other/consent", [accounts.ALICE]).json()["purposes"]["session-replay"]["allowed"]
+
+
 def check_status(serve, upstream):
     from harness.metrics import scrape, settled
     run = serve(Site(Loc("/", proxy=True), Loc("/metrics", status=True)), fresh=True)
@@ -226,7 +240,7 @@ ROWS = {"privacy": check_privacy, "privacy_policy": check_policy, "privacy_key_f
         "privacy_region": check_region, "privacy_require": check_require, "privacy_min_age": check_min_age,
         "privacy_vendor": check_vendor, "privacy_home": check_home, "privacy_endpoint": check_endpoint,
         "privacy_well_known": check_well_known, "privacy_limit": check_limit, "privacy_forward": check_forward,
-        "privacy_scrub_args": check_scrub_args, "privacy_status": check_status,
+        "privacy_scrub_args": check_scrub_args, "privacy_subject": check_subject, "privacy_status": check_status,
         "privacy_store_tls_ca": check_store_tls_file("privacy_store_tls_ca"),
         "privacy_store_tls_cert": check_store_tls_file("privacy_store_tls_cert"),
         "privacy_store_tls_key": check_store_tls_file("privacy_store_tls_key")}
@@ -238,7 +252,7 @@ def test_directive(serve, upstream, name):
 
 
 # Named in the design, not in this version: the server says that it does not know them.
-ABSENT = ["privacy_html", "privacy_banner", "privacy_subject", "privacy_history"]
+ABSENT = ["privacy_html", "privacy_banner", "privacy_history"]
 
 
 @pytest.mark.parametrize("name", ABSENT)
@@ -254,7 +268,7 @@ def test_an_absent_directive_is_unknown(serve, server, name):
 CONTEXTS = [("mode", "report", 1, 1, 1), ("policy", "@dir@/policy.json", 1, 1, 0), ("key_file", "@dir@/keys", 1, 1, 0),
             ("cookie", "__Host-x", 1, 1, 0), ("zone", "z:1m", 1, 0, 0), ("store", "off", 1, 0, 0),
             ("store_timeout", "1s", 1, 0, 0), ("store_prefix", "p:", 1, 0, 0), ("on_store_failure", "deny", 1, 1, 1),
-            ("region", "FR", 1, 1, 1), ("require", "statistics", 0, 0, 1), ("min_age", "13", 0, 0, 1),
+            ("region", "FR", 1, 1, 1), ("subject", True, 1, 1, 1), ("require", "statistics", 0, 0, 1), ("min_age", "13", 0, 0, 1),
             ("vendor", "analytics", 0, 0, 1), ("home", "/p/", 1, 1, 0), ("limit", "off", 1, 1, 0), ("forward", "off", 1, 1, 1),
             ("scrub_args", "a", 1, 1, 1), ("endpoint", True, 0, 0, 1), ("well_known", True, 0, 0, 1),
             ("status", True, 0, 0, 1)]

@@ -28,6 +28,8 @@ def directive(server, name, value):
         return [line for v in value for line in directive(server, name, v)]
     if name == "region" and value in (True, "header"):
         value = "$http_x_region" if server == "nginx" else '"%{HTTP:X-Region}"'
+    if name == "subject" and value is True:
+        value = "$remote_user" if server == "nginx" else '"%{REMOTE_USER}"'
     if server == "nginx":
         name = "privacy" if name == "mode" else "privacy_" + name
         return [f"{name} {'on' if value is True else value};"]
