@@ -44,12 +44,17 @@ struct prv_turner {
     uint64_t turn;
 };
 
-static int64_t monotonic_ms(void *ctx)
+int64_t prv_mono_ms(void)
 {
     struct timespec now;
-    (void)ctx;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static int64_t monotonic_ms(void *ctx)
+{
+    (void)ctx;
+    return prv_mono_ms();
 }
 
 /* ------------------------------------------------------------------ descriptors */

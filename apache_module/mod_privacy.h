@@ -150,6 +150,8 @@ void prv_child_init(apr_pool_t *pchild, server_rec *s);
 typedef struct prv_turner prv_turner;
 prv_turner *prv_turner_create(apr_pool_t *pool, server_rec *s);
 const prv_loop *prv_turner_loop(prv_turner *turner);
+/* The loop's clock: any thread may ask, and it is no system call. */
+int64_t prv_mono_ms(void);
 /* Waits for descriptors, timers or a wake, and calls back. */
 void prv_turner_run_once(prv_turner *turner);
 void prv_turner_wake(prv_turner *turner);

@@ -125,6 +125,7 @@ prv_backend *prv_backend_of(const prv_root *root)
 static void set_clock(prv_root *root)
 {
     root->env.now_ms = apr_time_as_msec(apr_time_now());
+    root->env.mono_ms = prv_mono_ms();
 }
 
 /* Until the account is known. false: that needs the store, which is not asked now. */

@@ -77,6 +77,7 @@ static prv_flight *flight_new(prv_backend *backend, const prv_op *op)
         text = copy_text(text, &flight->op.args[i], op->args[i]);
     }
     flight->op.kind = op->kind;
+    flight->op.stamp = op->stamp;
     flight->op.n_args = op->n_args;
     flight->backend = backend;
     flight->reply.status = PRV_REPLY_UNAVAILABLE;
@@ -111,7 +112,7 @@ static void copy_reply(prv_flight *flight, const prv_reply *reply)
         text = copy_text(text, &pairs[i], reply->pairs[i]);
     }
     flight->reply_memory = pairs;
-    flight->reply = (prv_reply){reply->status, reply->n, pairs};
+    flight->reply = (prv_reply){reply->status, reply->n, pairs, reply->untracked};
 }
 
 /* ------------------------------------------------------------------ the loop thread */
@@ -179,6 +180,9 @@ static void *run(void *backend_)
     prv_backend *backend = backend_;
     prv_store *store = prv_store_open(backend->shared->store, prv_turner_loop(backend->turner),
                                       backend->shared->zone);
+    if (store) {
+        (void)prv_store_follow(store); /* else each request reads */
+    }
     bool stopping = false;
     while (!stopping) {
         send_all(store, take_all(backend, &stopping));
@@ -294,7 +298,7 @@ static bool hand_over(prv_backend *backend, prv_flight *flight)
 
 prv_flight *prv_backend_call(prv_backend *backend, const prv_op *op, prv_reply *reply)
 {
-    *reply = (prv_reply){PRV_REPLY_UNAVAILABLE, 0, NULL};
+    *reply = (prv_reply){.status = PRV_REPLY_UNAVAILABLE};
     prv_flight *flight = backend ? flight_new(backend, op) : NULL;
     if (!flight) {
         return NULL;

@@ -69,6 +69,7 @@ typedef struct prv_env {
     bool (*random)(void *ctx, void *out, size_t n);            /* cryptographic; false: none to be had */
     void (*log)(void *ctx, prv_level level, prv_str line);     /* may be NULL */
     int64_t now_ms;                                            /* wall clock */
+    int64_t mono_ms;                                           /* monotonic, the clock of prv_loop.now_ms */
 } prv_env;
 
 /* The default for prv_env.random (libcrypto's RAND_bytes); ctx is ignored. */
@@ -309,6 +310,7 @@ typedef enum prv_op_kind {
 typedef struct prv_op {
     prv_op_kind kind;
     uint32_t wait_ms; /* of the time-out is left; 0: all of it. Less than all of it says nothing about the store */
+    uint32_t stamp; /* READ: what the cache's entry will be stamped with; 0: not cached */
     prv_str key;
     size_t n_args;
     prv_str args[PRV_OP_ARGS_MAX];
@@ -326,6 +328,7 @@ typedef struct prv_reply {
     prv_reply_status status;
     size_t n;              /* strings in pairs, even */
     const prv_str *pairs;  /* valid only during the call that delivers them */
+    bool untracked;        /* of a Redis whose changes are not announced to us: good for once */
 } prv_reply;
 
 /* ------------------------------------------------------------------ one request (core/request) */
@@ -388,6 +391,8 @@ typedef struct prv_request {
     bool gpc_seen;            /* GPC was on when a choice was made */
     uint8_t asking;           /* PRV_OP_SUBJECT or PRV_OP_READ under way */
     char record_id[PRV_ID_LEN];
+    uint32_t stamp;           /* noted before the read was sent */
+    uint8_t print[12];        /* fingerprint of the one cookie of ours; zeros: none, or several */
 } prv_request;
 
 /*
@@ -706,6 +711,9 @@ typedef struct prv_store prv_store; /* one client: one loop, one process, one co
 typedef struct prv_wait prv_wait;
 
 prv_store *prv_store_open(const prv_store_conf *conf, const prv_loop *loop, prv_zone *zone);
+/* Has this process take part in its zone's invalidation link: without it nothing in the cache is authoritative. False: no
+ * memory or no zone; requests then read each time. */
+bool prv_store_follow(prv_store *store);
 /* Calls every outstanding `done` with UNAVAILABLE, then frees. */
 void prv_store_close(prv_store *store);
 

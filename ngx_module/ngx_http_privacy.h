@@ -126,6 +126,8 @@ ngx_int_t ngx_http_privacy_zone_add(ngx_conf_t *cf, ngx_http_privacy_main_conf_t
 /* loop.c: the store client of this process; NULL: no store, or it could not be opened. */
 prv_store *ngx_http_privacy_store(ngx_http_privacy_main_conf_t *mcf);
 void ngx_http_privacy_store_close(ngx_http_privacy_main_conf_t *mcf);
+/* The clock of the store client's loop: it is no system call. */
+int64_t ngx_http_privacy_mono_ms(void);
 
 /* ---- one client request */
 

@@ -148,12 +148,18 @@ static void timer_close(void *p)
     ngx_free(p);
 }
 
-static int64_t now_ms(void *ctx)
+/* Not nginx's own, which stands still while a worker is busy, and after it was stopped. */
+int64_t ngx_http_privacy_mono_ms(void)
 {
     struct timespec ts;
-    (void)ctx;
     clock_gettime(CLOCK_MONOTONIC, &ts);
     return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+static int64_t now_ms(void *ctx)
+{
+    (void)ctx;
+    return ngx_http_privacy_mono_ms();
 }
 
 static void log_line(void *ctx, prv_level level, prv_str line)
@@ -181,6 +187,10 @@ prv_store *ngx_http_privacy_store(ngx_http_privacy_main_conf_t *mcf)
     if (mcf->store == NULL && mcf->store_conf && !mcf->store_failed) {
         mcf->store = prv_store_open(mcf->store_conf, &loop, mcf->zone);
         mcf->store_failed = mcf->store == NULL;
+        if (mcf->store && !prv_store_follow(mcf->store)) {
+            ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
+                          "privacy: no memory for the invalidation link in this process");
+        }
     }
     return mcf->store;
 }

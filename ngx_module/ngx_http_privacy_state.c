@@ -39,6 +39,7 @@ void ngx_http_privacy_clock(ngx_http_privacy_state_t *st)
 {
     const ngx_time_t *tp = ngx_timeofday();
     st->env.now_ms = (int64_t)tp->sec * 1000 + (int64_t)tp->msec;
+    st->env.mono_ms = ngx_http_privacy_mono_ms();
 }
 
 static ngx_http_privacy_ctx_t *ctx_get(ngx_http_request_t *r)

@@ -94,7 +94,7 @@ static json_t *explain(ctl *c, const explain_case *in)
     prv_decision d;
     ctl_site(c, in->store);
     if (prv_request_begin(&rq, &op) == PRV_STEP_NEED_STORE) {
-        const prv_reply reply = {in->status, in->n_pairs, in->pairs};
+        const prv_reply reply = {.status = in->status, .n = in->n_pairs, .pairs = in->pairs};
         prv_request_feed(&rq, &reply);
     }
     prv_decide(c->policy, &in->rules, &rq.state, rq.degraded, in->signals, in->region,

@@ -333,7 +333,7 @@ int main(int argc, char **argv)
         return CTL_USAGE;
     }
     ctl c = {.prefix = "privacy:"};
-    c.env = (prv_env){&c, arena_alloc, prv_random, log_line, now_ms()};
+    c.env = (prv_env){.ctx = &c, .alloc = arena_alloc, .random = prv_random, .log = log_line, .now_ms = now_ms()};
     for (int i = next; i < argc; i++) {
         const char *arg = argv[i];
         if (!take(&c, argc, argv, &i)) {

@@ -11,7 +11,13 @@ enum { AT_TYPE, AT_NUMBER, AT_LINE, AT_HEADER_LF, AT_BULK, AT_BULK_CR, AT_BULK_L
 
 static size_t bound_max(const prv_bound *b)
 {
-    return b->wide ? PRV_BOUND_WIDE_REPLY_MAX : PRV_BOUND_REPLY_MAX;
+    return b->link ? PRV_BOUND_LINK_REPLY_MAX
+                   : b->wide ? PRV_BOUND_WIDE_REPLY_MAX : PRV_BOUND_REPLY_MAX;
+}
+
+static uint32_t bound_array(const prv_bound *b)
+{
+    return b->link ? PRV_BOUND_LINK_ARRAY : b->wide ? PRV_BOUND_WIDE_ARRAY : PRV_BOUND_ARRAY;
 }
 
 /* An element is complete: so may be the arrays around it. */
@@ -41,7 +47,7 @@ static prv_bound_result bound_header(prv_bound *b)
     }
     if (b->number == 0)
         return bound_element(b);
-    if (b->number > (b->wide ? PRV_BOUND_WIDE_ARRAY : PRV_BOUND_ARRAY) ||
+    if (b->number > bound_array(b) ||
         b->depth == (b->wide ? PRV_BOUND_WIDE_DEPTH : PRV_BOUND_DEPTH))
         return PRV_BOUND_BAD;
     b->left[b->depth++] = b->number;

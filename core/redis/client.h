@@ -57,6 +57,9 @@ struct prv_store_conf {
 #define PRV_BOUND_WIDE_ARRAY 4096u
 #define PRV_BOUND_WIDE_DEPTH 4
 #define PRV_BOUND_WIDE_REPLY_MAX 2097152u
+/* Messages of the invalidation link name all keys that one turn of Redis changed. */
+#define PRV_BOUND_LINK_ARRAY 262144u
+#define PRV_BOUND_LINK_REPLY_MAX 33554432u
 
 typedef enum prv_bound_result { PRV_BOUND_MORE, PRV_BOUND_WHOLE, PRV_BOUND_BAD } prv_bound_result;
 
@@ -66,13 +69,14 @@ typedef struct prv_bound {
     uint8_t depth;
     uint8_t digits;
     bool negative;
-    bool wide;
+    bool wide; /* a slot map's bounds */
+    bool link; /* the invalidation link's */
     uint32_t left[PRV_BOUND_WIDE_DEPTH]; /* elements still to come at each depth */
     uint32_t number;
     size_t total; /* bytes of this reply */
 } prv_bound;
 
-/* Walks bytes until a whole reply has passed (zero a prv_bound to start, but for `wide`); *used
+/* Walks bytes until a whole reply has passed (zero a prv_bound to start, but for `wide` and `link`); *used
  * tells how many. */
 prv_bound_result prv_bound_scan(prv_bound *b, const char *p, size_t n, size_t *used);
 

@@ -46,6 +46,7 @@ prv_op *prv_op_copy(const prv_op *op)
     char *p = (char *)(copy + 1);
     copy->kind = op->kind;
     copy->wait_ms = op->wait_ms;
+    copy->stamp = op->stamp;
     copy->n_args = op->n_args;
     for (size_t i = 0; i <= op->n_args; i++) {
         const prv_str *from = i == 0 ? &op->key : &op->args[i - 1];

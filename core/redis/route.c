@@ -159,6 +159,7 @@ void prv_route_primary(prv_store *s, const prv_peer *peer)
         return;
     b->listed = true;
     prv_backend_point(b, peer);
+    prv_store_retarget(s);
     prv_route_known(s);
 }
 
@@ -192,6 +193,7 @@ void prv_route_slots(prv_store *s, const prv_slot_map *map)
         if (!s->backends[i]->listed)
             cluster_reroute(s, s->backends[i]);
     }
+    prv_store_retarget(s);
     prv_route_known(s);
 }
 

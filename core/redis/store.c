@@ -162,15 +162,16 @@ void prv_cmd_free(prv_store *s, prv_cmd *cmd)
 }
 
 /* A command for op: a read under way, or a new one. A read that was sent before a write to its key
- * was submitted may carry what stood there before, so a write ends the joining; and what hangs is
- * not joined either. */
+ * was submitted may carry what stood there before, so a write ends the joining; so does an invalidation, which
+ * moves the stamp; and what hangs is not joined either. */
 static prv_cmd *cmd_for(prv_store *s, const prv_op *op, int64_t now)
 {
     uint64_t hash = prv_fnv64(PRV_FNV64_SEED, op->key);
     prv_cmd *known = cmd_find(s, op->key, hash);
     if (known != NULL) {
         bool stale = known->sent_ms != 0 && now - known->sent_ms >= s->conf->timeout_ms;
-        if (prv_op_reads(op) && op->kind == known->op->kind && !stale) {
+        if (prv_op_reads(op) && op->kind == known->op->kind && op->stamp == known->op->stamp &&
+            !stale) {
             known->dropped = false;
             return known;
         }
@@ -230,6 +231,8 @@ void prv_cmd_deliver(prv_store *s, prv_cmd *cmd)
         return;
     cmd_close(s, cmd);
     prv_answer_read(cmd->op, cmd->reply, &reply, pairs);
+    if (prv_op_reads(cmd->op) && cmd->reply != NULL)
+        reply.untracked = s->push != NULL && !prv_zone_targeted(s->zone, prv_peer_name(&cmd->backend->peer));
     note_refusal(s, cmd, &reply);
     prv_store_enter(s);
     const bool answered = reply.status != PRV_REPLY_UNAVAILABLE;
@@ -373,6 +376,77 @@ void prv_store_leave(prv_store *s)
         store_arm(s);
 }
 
+/* ---- the invalidation link: what it learns of a Redis counts here too */
+
+static prv_backend *backend_of(prv_store *s, const prv_peer *peer)
+{
+    for (size_t i = 0; i < s->n_backends; i++) {
+        if (prv_peer_same(&s->backends[i]->peer, peer))
+            return s->backends[i];
+    }
+    return NULL;
+}
+
+static void push_lost(void *arg, const prv_peer *peer, const char *why)
+{
+    prv_store *s = arg;
+    prv_backend *b = backend_of(s, peer);
+    if (b == NULL)
+        return;
+    prv_store_enter(s);
+    prv_backend_lost(b, why);
+    prv_store_leave(s);
+}
+
+static void push_back(void *arg, const prv_peer *peer)
+{
+    prv_store *s = arg;
+    prv_backend *b = backend_of(s, peer);
+    if (b == NULL || (!b->lost && prv_cell_due(b->cell) == 0))
+        return;
+    prv_store_enter(s);
+    prv_backend_regained(b);
+    prv_store_leave(s);
+}
+
+static void push_say(void *arg, prv_level level, const char *line)
+{
+    prv_store_say(arg, level, "%s", line);
+}
+
+static void push_outdated(void *arg)
+{
+    prv_store *s = arg;
+    if (s->conf->topology == PRV_STANDALONE)
+        return;
+    prv_store_enter(s);
+    s->scout.wanted = true;
+    prv_store_leave(s);
+}
+
+bool prv_store_follow(prv_store *s)
+{
+    const prv_push_events events = {s, push_lost, push_back, push_say, push_outdated};
+    if (s->push != NULL)
+        return true;
+    s->push = prv_push_open(s->conf, &s->loop, s->zone, &events);
+    prv_store_retarget(s);
+    return s->push != NULL;
+}
+
+void prv_store_retarget(prv_store *s)
+{
+    static const size_t most = PRV_PRIMARIES_MAX;
+    prv_peer *peers = s->push != NULL ? calloc(most, sizeof *peers) : NULL;
+    size_t n = 0;
+    for (size_t i = 0; peers != NULL && i < s->n_backends && n < most; i++) {
+        if (s->backends[i]->listed)
+            peers[n++] = s->backends[i]->peer;
+    }
+    prv_push_targets(s->push, peers, n); /* without memory none is heard, and everybody reads */
+    free(peers);
+}
+
 /* ---- what privacy.h promises */
 
 prv_store *prv_store_open(const prv_store_conf *conf, const prv_loop *loop, prv_zone *zone)
@@ -395,6 +469,8 @@ prv_store *prv_store_open(const prv_store_conf *conf, const prv_loop *loop, prv_
         ok = ok && (s->slots = calloc(PRV_SLOTS, 1)) != NULL;
     if (conf->topology == PRV_STANDALONE)
         ok = ok && prv_backend_new(s, &conf->seeds[0]) != NULL;
+    if (ok && conf->topology == PRV_STANDALONE)
+        s->backends[0]->listed = true;
     if (!ok) {
         store_free(s);
         return NULL;
@@ -408,6 +484,7 @@ void prv_store_close(prv_store *s)
         return;
     s->closing = true;
     prv_store_enter(s);
+    prv_push_close(s->push);
     prv_queue_free(s);
     prv_cmds left = {NULL, NULL};
     for (size_t i = 0; i < s->n_backends; i++) {

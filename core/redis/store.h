@@ -14,6 +14,7 @@
 #define PRV_STORE_H
 
 #include "../state/count.h"
+#include "push.h"
 #include "topology.h"
 
 #define PRV_HANG_MS 1000    /* no reply for so long (or the timeout, if longer): a new connection */
@@ -170,6 +171,7 @@ struct prv_store {
     prv_wait *deadline_head, *deadline_tail;
     int64_t asked_ms;
     prv_queue queue;
+    prv_push *push; /* NULL: takes no part in the zone's link */
 };
 
 int64_t prv_store_now(const prv_store *s);
@@ -220,6 +222,8 @@ bool prv_route_again(prv_store *s, prv_cmd *cmd);
 void prv_route_known(prv_store *s); /* more is known: what waited for that is sent */
 void prv_route_turn(prv_store *s, int64_t now);
 int64_t prv_route_next(const prv_store *s);
+/* The primaries that are listed are those whose invalidations must be heard. */
+void prv_store_retarget(prv_store *s);
 /* What was told is in force: the primary of Sentinel, the slots of a cluster. */
 void prv_route_primary(prv_store *s, const prv_peer *peer);
 void prv_route_slots(prv_store *s, const prv_slot_map *map);

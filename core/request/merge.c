@@ -231,6 +231,10 @@ void prv_request_merge(prv_request *rq, prv_record_status status, const prv_stat
         memcpy(out.subject, rq->subject, sizeof out.subject);
     }
     rq->state = out;
-    rq->renew = rq->has_token && differs(&out, &rq->token);
-    prv_request_remember(rq);
+    rq->renew = prv_request_lags(rq);
+}
+
+bool prv_request_lags(const prv_request *rq)
+{
+    return rq->has_token && differs(&rq->state, &rq->token);
 }

@@ -176,7 +176,7 @@ bool prv_request_report_age(prv_request *rq, prv_str value, prv_str *set_cookie,
         state_advance(rq, own);
     if (own->age.under != under)
         own->swept = rq->state.swept = false;
-    prv_request_remember(rq);
+    prv_request_remember(rq, 0);
     if (rq->site->keys) {
         const prv_state cookie = prv_request_own(rq);
         *set_cookie = prv_token_cookie(rq->site, &cookie, rq->env);

@@ -65,12 +65,15 @@ bool prv_return_valid(prv_str path);
 /* The state as it counts now: answered ages that have run out are gone. Grants are kept: row 11 checks their time. */
 void prv_state_age_expire(const prv_policy *policy, prv_state *state, int64_t now);
 
-/* Merges what the store said into the token's view (INTERFACE 7), and remembers the result in the cache; used by
- * prv_request_feed and by the endpoints after a write. */
+/* Merges what the store said into the token's view (INTERFACE 7); used by prv_request_feed and by the endpoints after a
+ * write. */
 void prv_request_merge(prv_request *rq, prv_record_status status, const prv_state *record);
-/* Writes rq->state to the cache, so that an older cookie of this id grants nothing that was taken away since. Only for
- * states with an id. */
-void prv_request_remember(const prv_request *rq);
+/* The cookie says less than the state, or something else: it should be set anew. */
+bool prv_request_lags(const prv_request *rq);
+/* Writes rq->state to the cache as last seen, so that an older cookie of this id grants nothing that was taken away since.
+ * Only for states with an id. own_stamp: prv_request_stamp() from before a write that the store acknowledged, else 0. */
+void prv_request_remember(const prv_request *rq, uint32_t own_stamp);
+uint32_t prv_request_stamp(const prv_request *rq, const char id[PRV_ID_LEN]);
 
 /* prv_request.repair */
 enum {

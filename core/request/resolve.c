@@ -29,25 +29,44 @@ static prv_cache_key key_of_id(const char id[PRV_ID_LEN])
     return key;
 }
 
-void prv_request_remember(const prv_request *rq)
+uint32_t prv_request_stamp(const prv_request *rq, const char id[PRV_ID_LEN])
 {
+    return prv_cache_stamp(rq->zone, key_of_id(id));
+}
+
+void prv_request_remember(const prv_request *rq, uint32_t own_stamp)
+{
+    const prv_cache_put_how how = {.own_stamp = own_stamp};
     const prv_state *own = rq->split ? &rq->browser : &rq->state;
     if (rq->zone && own->id_len == PRV_ID_LEN)
-        prv_cache_put(rq->zone, key_of_id(own->id), cache_tag(rq), own, NULL, rq->env->now_ms);
+        prv_cache_put(rq->zone, key_of_id(own->id), cache_tag(rq), own, &how, rq->env->now_ms);
 }
 
 void prv_request_seen(prv_request *account)
 {
-    prv_state seen;
+    prv_cached seen;
     if (!account->zone || !prv_cache_get(account->zone, key_of_id(account->record_id),
-                                         cache_tag(account), &seen, NULL))
+                                         cache_tag(account), account->env->mono_ms, &seen))
         return;
-    seen.of_account = true;
-    seen.gpc = seen.swept; /* as it is kept */
-    seen.swept = false;
-    memcpy(seen.subject, account->subject, sizeof seen.subject);
-    account->state = seen;
+    account->state = seen.state;
+    account->state.of_account = true;
+    account->state.gpc = seen.state.swept; /* as it is kept */
+    account->state.swept = false;
+    memcpy(account->state.subject, account->subject, sizeof account->state.subject);
     account->source = PRV_SOURCE_CACHE;
+}
+
+/* What a read gave is authoritative, until it is invalidated. Where a write is still to be made it is not, so that the
+ * next request sees whether that was done; and the cookie only counts as known where it needs no renewal, and where all
+ * that it says stands in the entry, too. */
+static void remember_read(const prv_request *rq, bool negative)
+{
+    const prv_state *own = rq->split ? &rq->browser : &rq->state;
+    const prv_cache_put_how how = {.print = rq->renew || rq->token.has_subject ? NULL : rq->print,
+                                   .stamp = rq->repair ? 0 : rq->stamp,
+                                   .negative = negative};
+    if (rq->zone && own->id_len == PRV_ID_LEN)
+        prv_cache_put(rq->zone, key_of_id(own->id), cache_tag(rq), own, &how, rq->env->now_ms);
 }
 
 /* ------------------------------------------------------------------ copies of our cookie */
@@ -55,7 +74,8 @@ void prv_request_seen(prv_request *account)
 typedef struct copy {
     prv_state state;
     bool old_key;
-    bool cached;
+    bool cached; /* the cookie was seen before: its body was not read, the state is the entry's */
+    uint8_t print[PRV_PRINT_LEN];
 } copy;
 
 typedef struct copies {
@@ -65,88 +85,99 @@ typedef struct copies {
     bool bad;
 } copies;
 
+static uint64_t sum_word(uint64_t sum, uint64_t word)
+{
+    sum = (sum ^ word) * UINT64_C(0x9E3779B97F4A7C15);
+    return sum ^ sum >> 29;
+}
+
 /*
- * What the entry keeps of a token: its MAC, mixed with a sum of every byte that the MAC is over.
+ * What the entry keeps of a token: its MAC, mixed with a sum of every byte of it and of what it is over.
  * Whoever knows the MAC gets the entry's state and nothing else, so the sum need not be strong: it
  * makes a changed body, kid or version under a MAC that was just verified a token that does not
  * repeat, and so one that is verified, and fails. A word at a time: no HMAC on this path.
  */
-static void fingerprint(const prv_token_parts *parts, uint8_t out[PRV_MAC_LEN])
+static void fingerprint(const prv_token_parts *parts, uint8_t out[PRV_PRINT_LEN])
 {
-    uint64_t sum = PRV_FNV64_SEED ^ parts->head.n, mac;
+    uint64_t sum = PRV_FNV64_SEED ^ parts->head.n, word;
     prv_str rest = parts->head;
     while (rest.n > 0) {
-        const size_t n = rest.n < sizeof sum ? rest.n : sizeof sum;
-        uint64_t word = 0;
+        const size_t n = rest.n < sizeof word ? rest.n : sizeof word;
+        word = 0;
         memcpy(&word, rest.p, n);
-        sum = (sum ^ word) * UINT64_C(0x9E3779B97F4A7C15);
-        sum ^= sum >> 29;
+        sum = sum_word(sum, word);
         rest.p += n;
         rest.n -= n;
     }
-    memcpy(out, parts->mac, PRV_MAC_LEN);
-    memcpy(&mac, out, sizeof mac);
-    mac ^= sum;
-    memcpy(out, &mac, sizeof mac);
+    memcpy(&word, parts->mac + PRV_MAC_LEN - sizeof word, sizeof word); /* what is cut off below */
+    sum = sum_word(sum, word);
+    memcpy(out, parts->mac, PRV_PRINT_LEN);
+    memcpy(&word, out, sizeof word);
+    word ^= sum;
+    memcpy(out, &word, sizeof word);
 }
 
-/* An entry that no token was seen for has no MAC, and must not answer for a token that claims
- * zeros. */
-static bool mac_known(const uint8_t mac[PRV_MAC_LEN])
+/* An entry that no token was seen for has no fingerprint, and must not answer for a token that
+ * claims zeros. */
+static bool print_matches(const uint8_t shown[PRV_PRINT_LEN], const uint8_t kept[PRV_PRINT_LEN])
 {
-    static const uint8_t none[PRV_MAC_LEN];
-    return !prv_mac_equal(mac, none);
+    uint8_t differ = 0, any = 0;
+    for (size_t i = 0; i < PRV_PRINT_LEN; i++) {
+        differ |= (uint8_t)(shown[i] ^ kept[i]);
+        any |= kept[i];
+    }
+    return any != 0 && differ == 0;
 }
 
-/* Id, fingerprint and tag equal: the body is not read and the state is the entry's alone. */
-static bool repeated(const prv_request *rq, const prv_token_parts *parts,
-                     const uint8_t shown[PRV_MAC_LEN], const uint8_t kept[PRV_MAC_LEN], copy *out)
+/* Id, fingerprint and tag equal: the body is not read and the state is the entry's alone. A key that no longer signs may
+ * still verify; what the entry lacks is read from the body. */
+static bool repeated(const prv_request *rq, const prv_token_parts *parts, const prv_cached *seen,
+                     copy *out)
 {
     const prv_key *key = prv_keyring_find(rq->site->keys, PRV_KEY_TOKEN, parts->kid);
-    if (!key || !mac_known(kept) || !prv_mac_equal(kept, shown))
+    if (!key || seen->partial || !print_matches(out->print, seen->print))
         return false;
+    out->state = seen->state;
     out->old_key = key != prv_keyring_signer(rq->site->keys, PRV_KEY_TOKEN);
     out->cached = true;
     return true;
 }
 
-static bool verify_uncached(const prv_request *rq, prv_str text, copy *out)
+/* A cookie alone is the state: the cache holds verified ones, and shows when an older one of the same id
+ * is played again. */
+static void remember_token(const prv_request *rq, prv_cache_key key, const prv_cached *seen,
+                           copy *c)
 {
-    out->cached = false;
-    return prv_token_read(rq->site, text, &out->state, &out->old_key, NULL) == PRV_TOKEN_OK;
+    /* what it is bound to stands in its body alone */
+    const prv_cache_put_how how = {.print = c->state.has_subject ? NULL : c->print};
+    if (seen && seen->state.seq > c->state.seq)
+        prv_state_lower(&c->state, &seen->state, PRV_LATER_NONE);
+    else
+        prv_cache_put(rq->zone, key, cache_tag(rq), &c->state, &how, rq->env->now_ms);
 }
 
-/* Without a store the cache holds verified tokens, and shows when an older one of the same id is
- * played again. */
 static bool verify(const prv_request *rq, prv_str text, copy *out)
 {
     prv_token_parts parts;
-    prv_state seen;
-    uint8_t shown[PRV_MAC_LEN], kept[PRV_MAC_LEN];
+    prv_cached seen;
+    prv_cache_key key;
     if (!prv_token_split(text, &parts))
         return false;
-    if (rq->site->store || !rq->zone)
-        return verify_uncached(rq, text, out);
-
-    const uint32_t tag = cache_tag(rq);
-    prv_cache_key key;
     if (parts.id.n > 0)
         key = key_of_id(parts.id.p);
     else
         memcpy(key.b, parts.mac, sizeof key.b);
-    const bool found = prv_cache_get(rq->zone, key, tag, &seen, kept);
-    fingerprint(&parts, shown);
-    if (found && repeated(rq, &parts, shown, kept, out)) {
-        out->state = seen;
+    fingerprint(&parts, out->print);
+    out->cached = false;
+    const bool in_store = rq->site->store && parts.id.n > 0;
+    const bool found =
+        rq->zone && prv_cache_get(rq->zone, key, cache_tag(rq), rq->env->mono_ms, &seen);
+    if (found && !seen.tombstone && (seen.fresh || !in_store) && repeated(rq, &parts, &seen, out))
         return true;
-    }
-    if (!verify_uncached(rq, text, out))
+    if (prv_token_read(rq->site, text, &out->state, &out->old_key, NULL) != PRV_TOKEN_OK)
         return false;
-    if (found && seen.seq > out->state.seq)
-        prv_state_lower(&out->state, &seen, PRV_LATER_NONE);
-    else
-        prv_cache_put(rq->zone, key, tag, &out->state, out->state.has_subject ? NULL : shown,
-                      rq->env->now_ms); /* what it is bound to stands in its body alone */
+    if (rq->zone && !in_store)
+        remember_token(rq, key, found ? &seen : NULL, out);
     return true;
 }
 
@@ -215,6 +246,8 @@ static void take_copies(prv_request *rq, const copies *c)
     rq->token = c->of[0].state;
     rq->foreign_key = c->of[0].old_key;
     rq->source = c->of[0].cached ? PRV_SOURCE_CACHE : PRV_SOURCE_TOKEN;
+    if (c->seen == 1 && !c->bad)
+        memcpy(rq->print, c->of[0].print, sizeof rq->print);
     for (size_t i = 1; i < c->n; i++)
         prv_state_common(&rq->token, &c->of[i].state);
     prv_state_age_expire(rq->site->policy, &rq->token, rq->env->now_ms / 1000);
@@ -227,18 +260,46 @@ static void take_copies(prv_request *rq, const copies *c)
 
 /* ------------------------------------------------------------------ begin and feed */
 
-/* Until the store answers, and if it does not: the token against the last entry seen. */
-static void view_last_seen(prv_request *rq)
+/* The cookie refuses what the store does not: that is to be written, and so the record to be read. */
+static bool says_less(const prv_state *merged, const prv_state *stored)
 {
-    prv_state seen;
-    if (!rq->zone || !prv_cache_get(rq->zone, key_of_id(rq->token.id), cache_tag(rq), &seen, NULL))
-        return;
+    const bool age = merged->age.under != stored->age.under || merged->age.ok != stored->age.ok;
+    return (merged->refused & ~stored->refused) || merged->restricted != stored->restricted ||
+           (age && merged->age.under);
+}
+
+/* The cookie against the entry. True: that is all there is to know, because the entry is what the store holds and the
+ * cookie is not later. Else it is the view until the store answers, and if it does not. */
+static bool view_cached(prv_request *rq, bool one_repeated)
+{
+    prv_cached seen;
+    if (one_repeated) /* verify() saw a fresh entry a moment ago, and took its state */
+        return true;
+    if (!rq->zone || !prv_cache_get(rq->zone, key_of_id(rq->token.id), cache_tag(rq),
+                                    rq->env->mono_ms, &seen))
+        return false;
     const bool unreadable = rq->state.unreadable;
-    prv_state_last_seen(&rq->state, &rq->token, &seen);
+    const bool same = seen.state.seq == rq->token.seq;
+    prv_state_last_seen(&rq->state, &rq->token, &seen.state);
     rq->state.unreadable = unreadable;
+    if (seen.partial && same) {
+        rq->state.n_other = rq->token.n_other;
+        memcpy(rq->state.other, rq->token.other, sizeof rq->state.other);
+    }
     prv_state_age_expire(rq->site->policy, &rq->state, rq->env->now_ms / 1000);
-    if (seen.seq >= rq->token.seq)
+    if (seen.state.seq >= rq->token.seq)
         rq->source = PRV_SOURCE_CACHE;
+    return seen.fresh && rq->token.seq <= seen.state.seq && (same || !seen.partial) &&
+           !says_less(&rq->state, &seen.state);
+}
+
+/* With an entry that stands for the record: as after a read of it. */
+static void settle_cached(prv_request *rq)
+{
+    rq->source = PRV_SOURCE_CACHE;
+    rq->record_seq = rq->state.seq;
+    rq->record_age = rq->state.age;
+    rq->renew = prv_request_lags(rq);
 }
 
 prv_step prv_request_begin(prv_request *rq, prv_op *op)
@@ -255,7 +316,10 @@ prv_step prv_request_begin(prv_request *rq, prv_op *op)
     if (!rq->site->store || rq->token.id_len != PRV_ID_LEN)
         return PRV_STEP_READY;
 
-    view_last_seen(rq);
+    if (view_cached(rq, found.n == 1 && found.of[0].cached)) {
+        settle_cached(rq);
+        return PRV_STEP_READY;
+    }
     if (rq->site->prefix.n + 40 > sizeof rq->key) {
         rq->degraded = true; /* a prefix that the configuration does not accept */
         rq->source = PRV_SOURCE_DEGRADED;
@@ -265,7 +329,8 @@ prv_step prv_request_begin(prv_request *rq, prv_op *op)
     rq->key_len = (uint8_t)prv_record_key(rq->site->prefix, id, rq->key);
     rq->pending = true;
     rq->asked_ms = rq->env->now_ms;
-    *op = (prv_op){.kind = PRV_OP_READ, .key = {rq->key, rq->key_len}};
+    rq->stamp = prv_cache_stamp(rq->zone, key_of_id(rq->token.id));
+    *op = (prv_op){.kind = PRV_OP_READ, .stamp = rq->stamp, .key = {rq->key, rq->key_len}};
     return PRV_STEP_NEED_STORE;
 }
 
@@ -296,6 +361,9 @@ void prv_request_feed(prv_request *rq, const prv_reply *reply)
         rq->repair |= PRV_REPAIR_SIGN;
     if (no_ttl)
         rq->repair |= PRV_REPAIR_TTL;
+    if (reply->untracked)
+        rq->stamp = 0;
+    remember_read(rq, status == PRV_RECORD_ABSENT);
     /* Only what writes the record compares it. */
     rq->has_seen = (rq->repair & ~PRV_REPAIR_TTL) && prv_record_seen(reply, rq->seen);
 }

@@ -294,7 +294,7 @@ static void forget(const prv_request *a, bool seen)
         return;
     gone.state.id_len = PRV_ID_LEN;
     memcpy(gone.state.id, a->record_id, PRV_ID_LEN);
-    prv_request_remember(&gone);
+    prv_request_remember(&gone, 0);
 }
 
 static void record_feed(const prv_request *rq, prv_request *a, const prv_reply *reply)
@@ -319,6 +319,7 @@ static void record_feed(const prv_request *rq, prv_request *a, const prv_reply *
         kept = (prv_record_kept){{NULL, 0}, {NULL, 0}};
     }
     prv_request_merge(a, status, &record);
+    prv_request_remember(a, 0);
     a->source = PRV_SOURCE_STORE;
     a->kept_granted = kept.granted;
     a->kept_refused = kept.refused;

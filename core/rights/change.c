@@ -171,7 +171,7 @@ static bool next_make(prv_change_run *run, uint32_t stored_seq)
 
 /* ------------------------------------------------------------------ without the store */
 
-static void adopt(prv_change_run *run)
+static void adopt(prv_change_run *run, uint32_t own_stamp)
 {
     prv_request *rq = run->rq;
     rq->state = run->next;
@@ -181,7 +181,7 @@ static void adopt(prv_change_run *run)
     rq->renew = false;
     rq->foreign_key = false;
     rq->repair = 0;
-    prv_request_remember(rq); /* an older cookie that is sent again is then known for what it is */
+    prv_request_remember(rq, own_stamp); /* an older cookie that is sent again is then known for what it is */
 }
 
 /* The store is down: what lowers holds by the cookie, what raises does not happen. */
@@ -213,7 +213,7 @@ static prv_change_step change_local(prv_change_run *run)
         run->has_record_id && (run->rq->state.stored || token->stored || token->away);
     if (run->next.away && run->next.seq <= UINT32_MAX - AWAY_LEAP)
         run->next.seq += AWAY_LEAP;
-    adopt(run);
+    adopt(run, 0);
     return PRV_CHANGE_LOCAL;
 }
 
@@ -221,7 +221,7 @@ static prv_change_step change_token(prv_change_run *run)
 {
     if (!next_make(run, 0))
         return change_local(run);
-    adopt(run);
+    adopt(run, 0);
     run->rq->source = PRV_SOURCE_TOKEN;
     return PRV_CHANGE_DONE;
 }
@@ -307,6 +307,7 @@ static prv_change_step change_write(prv_change_run *run, uint32_t expected, prv_
                                     &meta, rq->env, op))
         return change_local(run);
     run->reading = false;
+    run->stamp = prv_request_stamp(rq, run->next.id);
     run->attempted = run->next.seq;
     return PRV_CHANGE_WRITE;
 }
@@ -370,7 +371,7 @@ static prv_change_step change_done(prv_change_run *run, const prv_reply *reply)
     const prv_state next = run->next;
 
     /* What was written is what the visitor now presents: the stored record is merged with that. */
-    adopt(run);
+    adopt(run, run->stamp);
     take_record(run, reply);
     if (rq->state.seq < next.seq) /* a record that cannot be read back: what was written holds */
         rq->state = next;
@@ -382,7 +383,7 @@ static prv_change_step change_done(prv_change_run *run, const prv_reply *reply)
     rq->degraded = false;
     rq->source = PRV_SOURCE_STORE;
     run->next = rq->state;
-    adopt(run);
+    adopt(run, run->stamp);
     return PRV_CHANGE_DONE;
 }
 
@@ -451,7 +452,7 @@ prv_change_step prv_change_feed(prv_change_run *run, const prv_reply *reply, prv
                                                                                  : done;
     }
     if (PRV_MUTANT("ack-early") && reply->status == PRV_REPLY_UNAVAILABLE && run->attempted) {
-        adopt(run);
+        adopt(run, 0);
         return PRV_CHANGE_DONE;
     }
     if (reply->status == PRV_REPLY_UNAVAILABLE)

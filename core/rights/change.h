@@ -39,6 +39,7 @@ typedef struct prv_change_run {
     bool probing;           /* the op under way only asks whether the store is there */
     bool has_record_id;
     char record_id[PRV_ID_LEN];
+    uint32_t stamp;     /* of the cache, from before the write was sent */
     uint32_t attempted; /* seq of a write whose outcome may be unknown */
     bool has_record;    /* read and readable; then these are its age and restriction as stored */
     bool record_restricted;

@@ -7,6 +7,11 @@
  * writer that wakes up then may still store into the entry: no lock word shows that, so each entry
  * has a checksum over its words and its tag, and a mix of two writes does not pass it.
  * tests/unit/test_zone.c stops and kills writers between their stores.
+ *
+ * An entry carries a stamp: the epoch of the invalidation link and its set's count of invalidations, both noted
+ * before its read was sent. It is authoritative while both stand where they stood and the link is heard. So a
+ * read that an invalidation overtook, an entry that a late writer puts back, and all that was kept before
+ * the link was lost are at best what was last seen.
  */
 #include "zone.h"
 
@@ -32,16 +37,35 @@ enum {
     FLAG_RESTRICTED = 4,
     FLAG_SWEPT = 8, /* of a browser; of an account, whose cookies are elsewhere: its `gpc` */
     FLAG_ID = 16,
-    FLAG_SIGNALS = 5 /* shift; two bits */
+    FLAG_SIGNALS = 5, /* shift; two bits */
+    FLAG_TOMBSTONE = 128
 };
+
+/* Ages have seven bits; the eighth of each is a flag. */
+#define AGE_MASK 0x7fu
+#define AGE_FLAG 0x80u
+
+#define COUNTER_BITS 11
+#define COUNTER_MASK 0x7ffu
+#define EPOCH_MASK 0xfffffu
+#define STAMP_AWAITED 0x80000000u /* see own_awaited() */
+#define EPOCHS_OF_A_START 2       /* by which a link that comes up just then moves the epoch */
+
+#define TOMBSTONE_S 60 /* a new entry does not push one out before: nodes have read the record by then */
 
 /* One entry: its first two words are the key, zeros are none. */
 typedef struct entry {
     uint8_t key[16];
-    uint8_t mac[PRV_MAC_LEN];
+    uint8_t print[PRV_PRINT_LEN];
+    uint32_t stamp; /* (epoch << 11) | counter */
     uint32_t version, seq, granted, refused;
-    uint32_t at, expires, age_at;
-    uint8_t ok, under, parental, flags;
+    uint32_t at;
+    uint32_t expires; /* of a tombstone: when it was made */
+    uint32_t age_at;
+    uint8_t ok;       /* and whether it came of no read */
+    uint8_t under;    /* and whether it is partial */
+    uint8_t parental; /* and whether the store holds no record */
+    uint8_t flags;
 } entry;
 _Static_assert(sizeof(entry) == 64, "an entry is a cache line");
 
@@ -62,14 +86,20 @@ static prv_cache_set *cache_set(prv_zone *zone, prv_cache_key key)
     return &prv_zone_cache(zone)[(cache_hash(key) & UINT32_MAX) * zone->cache_sets >> 32];
 }
 
-/* 40 bits; the order of the words counts. */
-static uint64_t cache_check(const line *l, uint32_t tag)
+/* 40 bits over an entry; the order of the words counts. What is stored is this mixed with the tag's, so
+ * that who changes an entry need not know its tag. */
+static uint64_t cache_sum(const line *l)
 {
-    uint64_t h = prv_mix64(UINT64_C(0x9e3779b97f4a7c15) + tag);
+    uint64_t h = UINT64_C(0x9e3779b97f4a7c15);
     for (unsigned i = 0; i < PRV_CACHE_WORDS; i++) {
         h = prv_mix64(h ^ l->w[i]) + UINT64_C(0x9e3779b97f4a7c15) * (i + 1);
     }
     return prv_mix64(h) >> 24;
+}
+
+static uint64_t tag_sum(uint32_t tag)
+{
+    return prv_mix64(UINT64_C(0xbf58476d1ce4e5b9) + tag) >> 24;
 }
 
 static uint32_t cache_time(int64_t s)
@@ -77,14 +107,21 @@ static uint32_t cache_time(int64_t s)
     return s <= 0 ? 0 : s > UINT32_MAX ? UINT32_MAX : (uint32_t)s;
 }
 
-static void cache_pack(line *l, prv_cache_key key, const prv_state *state, const uint8_t *mac)
+static uint8_t age_with(uint8_t age, bool flag)
+{
+    return (uint8_t)((age & AGE_MASK) | (flag ? AGE_FLAG : 0u));
+}
+
+static void cache_pack(line *l, prv_cache_key key, const prv_state *state,
+                       const prv_cache_put_how *how)
 {
     memset(l, 0, sizeof *l);
     entry *e = &l->e;
     memcpy(e->key, key.b, sizeof e->key);
-    if (mac != NULL) {
-        memcpy(e->mac, mac, sizeof e->mac);
+    if (how->print != NULL) {
+        memcpy(e->print, how->print, sizeof e->print);
     }
+    e->stamp = how->stamp;
     e->version = state->version;
     e->seq = state->seq;
     e->granted = state->granted;
@@ -92,9 +129,9 @@ static void cache_pack(line *l, prv_cache_key key, const prv_state *state, const
     e->at = cache_time(state->at);
     e->expires = cache_time(state->expires);
     e->age_at = cache_time(state->age.at);
-    e->ok = state->age.ok;
-    e->under = state->age.under;
-    e->parental = state->age.parental;
+    e->ok = age_with(state->age.ok, how->stamp == 0);
+    e->under = age_with(state->age.under, state->n_other != 0);
+    e->parental = age_with(state->age.parental, how->negative);
     unsigned flags = (state->present ? FLAG_PRESENT : 0u) | (state->stored ? FLAG_STORED : 0u) |
                      (state->restricted ? FLAG_RESTRICTED : 0u) |
                      ((state->of_account ? state->gpc : state->swept) ? FLAG_SWEPT : 0u) |
@@ -121,12 +158,41 @@ static void cache_unpack(const entry *e, prv_state *out)
     out->refused = e->refused;
     out->at = e->at;
     out->expires = e->expires;
-    out->age = (prv_age){e->ok, e->under, e->parental, e->age_at};
+    out->age = (prv_age){e->ok & AGE_MASK, e->under & AGE_MASK, e->parental & AGE_MASK, e->age_at};
+}
+
+static uint32_t stamp_epoch(uint32_t stamp)
+{
+    return (stamp & ~STAMP_AWAITED) >> COUNTER_BITS;
+}
+
+/*
+ * What this node wrote itself was acknowledged, and the invalidation that it caused is still to come: that one says nothing
+ * new. It does not bury the entry, which would deny this visitor's own grant should the store fail just now; but it takes its
+ * authority like any other, since another's write may have been announced with it.
+ */
+static bool own_awaited(const prv_zone *zone, const entry *e)
+{
+    uint64_t epoch = atomic_load_explicit(&zone->epoch, memory_order_acquire);
+    return (e->stamp & STAMP_AWAITED) && !(e->flags & FLAG_TOMBSTONE) &&
+           ((epoch - stamp_epoch(e->stamp)) & EPOCH_MASK) <= EPOCHS_OF_A_START;
+}
+
+/* What an invalidation leaves of an entry: what lowers, and the seq that an older cookie is known by. */
+static void cache_bury(entry *e, int64_t now_ms)
+{
+    e->granted = 0;
+    e->expires = cache_time(now_ms / 1000);
+    e->ok = age_with(0, true);
+    e->parental = age_with(0, false);
+    e->flags |= FLAG_TOMBSTONE;
+    memset(e->print, 0, sizeof e->print);
 }
 
 static uint8_t cache_use(const entry *e)
 {
-    bool lowers = e->refused != 0 || e->under != 0 || (e->flags & FLAG_RESTRICTED) != 0;
+    bool lowers =
+        e->refused != 0 || (e->under & AGE_MASK) != 0 || (e->flags & FLAG_RESTRICTED) != 0;
     return lowers ? USED_LOWERS : USED_PLAIN;
 }
 
@@ -145,30 +211,52 @@ static int set_find(const prv_cache_set *set, prv_cache_key key)
     return -1;
 }
 
-static bool set_load(const prv_cache_set *set, int at, uint32_t tag, line *l)
+/* The tag's sum, if the entry is whole. */
+static uint64_t set_load(const prv_cache_set *set, int at, line *l)
 {
     for (unsigned i = 0; i < PRV_CACHE_WORDS; i++) {
         l->w[i] = atomic_load_explicit(&set->entry[at][i], memory_order_relaxed);
     }
     uint64_t check = atomic_load_explicit(&set->check[at], memory_order_relaxed);
     check |= (uint64_t)atomic_load_explicit(&set->check2[at], memory_order_relaxed) << 32;
-    return check == cache_check(l, tag);
+    return check ^ cache_sum(l);
 }
 
-bool prv_cache_get(prv_zone *zone, prv_cache_key key, uint32_t tag, prv_state *out,
-                   uint8_t mac[PRV_MAC_LEN])
+/* Never 0: that is `not from a read`. */
+static uint32_t stamp_now(const prv_zone *zone, const prv_cache_set *set)
 {
-    if (zone == NULL) {
+    uint64_t epoch = atomic_load_explicit(&zone->epoch, memory_order_acquire);
+    uint32_t counter = atomic_load_explicit(&set->invalidated, memory_order_acquire);
+    uint32_t stamp = (uint32_t)(epoch & EPOCH_MASK) << COUNTER_BITS | (counter & COUNTER_MASK);
+    return stamp != 0 ? stamp : STAMP_AWAITED - 1;
+}
+
+uint32_t prv_cache_stamp(prv_zone *zone, prv_cache_key key)
+{
+    return zone == NULL ? 0 : stamp_now(zone, cache_set(zone, key));
+}
+
+/* Was everything flushed since the entry's epoch? Only records are: a cookie without an id is in no
+ * store. */
+static bool flushed(const prv_zone *zone, const entry *e)
+{
+    uint64_t flush = atomic_load_explicit(&zone->flushed, memory_order_acquire);
+    if (flush == 0 || !(e->flags & FLAG_ID)) {
         return false;
     }
-    prv_cache_set *set = cache_set(zone, key);
-    line l;
-    int at = -1;
+    uint64_t epoch = atomic_load_explicit(&zone->epoch, memory_order_acquire);
+    uint64_t since = (epoch - stamp_epoch(e->stamp)) & EPOCH_MASK;
+    return epoch - since < flush;
+}
+
+/* The entry of `key` whole, as one writer left it. */
+static bool set_read(const prv_cache_set *set, prv_cache_key key, uint32_t tag, line *l, int *at)
+{
     bool good = false;
     for (int i = 0; i < READ_TRIES; i++) {
         uint64_t before = atomic_load_explicit(&set->lock, memory_order_acquire);
-        at = set_find(set, key);
-        good = at >= 0 && set_load(set, at, tag, &l);
+        *at = set_find(set, key);
+        good = *at >= 0 && set_load(set, *at, l) == tag_sum(tag);
         atomic_thread_fence(memory_order_acquire);
         uint64_t after = atomic_load_explicit(&set->lock, memory_order_relaxed);
         if (before == after && (before & 1) == 0) {
@@ -177,13 +265,33 @@ bool prv_cache_get(prv_zone *zone, prv_cache_key key, uint32_t tag, prv_state *o
         /* Still locked after the last try: a stopped writer. The checksum alone then says whether
          * the entry is whole. */
     }
-    if (!good || memcmp(l.e.key, key.b, sizeof key.b) != 0) {
+    return good && memcmp(l->e.key, key.b, sizeof key.b) == 0;
+}
+
+bool prv_cache_get(prv_zone *zone, prv_cache_key key, uint32_t tag, int64_t mono_ms,
+                   prv_cached *out)
+{
+    line l;
+    int at = -1;
+    if (zone == NULL) {
         return false;
     }
-    cache_unpack(&l.e, out);
-    if (mac != NULL) {
-        memcpy(mac, l.e.mac, PRV_MAC_LEN);
+    prv_cache_set *set = cache_set(zone, key);
+    if (!set_read(set, key, tag, &l, &at)) {
+        return false;
     }
+    cache_unpack(&l.e, &out->state);
+    memcpy(out->print, l.e.print, sizeof out->print);
+    out->negative = l.e.parental & AGE_FLAG;
+    out->partial = l.e.under & AGE_FLAG;
+    out->tombstone = (l.e.flags & FLAG_TOMBSTONE) || flushed(zone, &l.e);
+    if (out->tombstone) {
+        out->state.granted = 0;
+        out->state.age.ok = out->state.age.parental = 0;
+    }
+    out->fresh = !out->tombstone && !(l.e.ok & AGE_FLAG) &&
+                 (l.e.stamp & ~STAMP_AWAITED) == stamp_now(zone, set) &&
+                 prv_zone_link_up(zone, mono_ms);
     atomic_store_explicit(&set->used[at], cache_use(&l.e), memory_order_relaxed);
     return true;
 }
@@ -221,13 +329,23 @@ static void set_unlock(prv_cache_set *set, uint64_t held)
                                             memory_order_relaxed);
 }
 
-/* An empty entry, else the least used; the others grow older by as much. Among equals the place
- * rotates. */
-static int set_victim(prv_cache_set *set)
+static bool tombstone_young(const prv_cache_set *set, int at, int64_t now_ms)
+{
+    line l;
+    for (unsigned i = 0; i < PRV_CACHE_WORDS; i++) {
+        l.w[i] = atomic_load_explicit(&set->entry[at][i], memory_order_relaxed);
+    }
+    int64_t age = now_ms / 1000 - (int64_t)l.e.expires;
+    return (l.e.flags & FLAG_TOMBSTONE) && age > -TOMBSTONE_S && age < TOMBSTONE_S;
+}
+
+/* An empty entry, else the least used that is no young tombstone; the others grow older by as much.
+ * Among equals the place rotates. -1: all are young tombstones. */
+static int set_victim(prv_cache_set *set, int64_t now_ms)
 {
     unsigned turn = (unsigned)(atomic_load_explicit(&set->lock, memory_order_relaxed) >> 33);
-    int best = 0;
-    uint8_t least = UINT8_MAX;
+    int best = -1;
+    uint8_t least = 0;
     for (unsigned n = 0; n < PRV_CACHE_WAYS; n++) {
         int i = (int)((n + turn) % PRV_CACHE_WAYS);
         if ((atomic_load_explicit(&set->entry[i][0], memory_order_relaxed) |
@@ -235,12 +353,12 @@ static int set_victim(prv_cache_set *set)
             return i;
         }
         uint8_t used = atomic_load_explicit(&set->used[i], memory_order_relaxed);
-        if (used < least) {
+        if ((best < 0 || used < least) && !tombstone_young(set, i, now_ms)) {
             least = used;
             best = i;
         }
     }
-    for (int i = 0; i < PRV_CACHE_WAYS; i++) {
+    for (int i = 0; best >= 0 && i < PRV_CACHE_WAYS; i++) {
         uint8_t used = atomic_load_explicit(&set->used[i], memory_order_relaxed);
         uint8_t less = used > least ? (uint8_t)(used - least) : 0;
         atomic_store_explicit(&set->used[i], less, memory_order_relaxed);
@@ -261,42 +379,89 @@ static void set_store(prv_cache_set *set, int at, const line *l, uint64_t check,
     atomic_store_explicit(&set->used[at], use, memory_order_relaxed);
 }
 
-void prv_cache_put(prv_zone *zone, prv_cache_key key, uint32_t tag, const prv_state *state,
-                   const uint8_t mac[PRV_MAC_LEN], int64_t now_ms)
+/* What somebody did here, or saw of a cookie, does not lift what the store took back meanwhile. */
+static void keep_buried(const prv_zone *zone, const line *old, line *l, int64_t now_ms)
 {
+    bool buried = (old->e.flags & FLAG_TOMBSTONE) || flushed(zone, &old->e);
+    if (!buried || l->e.seq > old->e.seq) {
+        return;
+    }
+    uint8_t under = old->e.under & AGE_MASK, other = l->e.under & AGE_MASK;
+    l->e.refused |= old->e.refused;
+    l->e.flags |= old->e.flags & FLAG_RESTRICTED;
+    l->e.under =
+        age_with(other == 0 || (under != 0 && under < other) ? under : other, l->e.under & AGE_FLAG);
+    l->e.seq = old->e.seq;
+    cache_bury(&l->e, now_ms);
+}
+
+void prv_cache_put(prv_zone *zone, prv_cache_key key, uint32_t tag, const prv_state *state,
+                   const prv_cache_put_how *how, int64_t now_ms)
+{
+    const line none = {.w = {0}};
+    uint64_t held;
+    line l, old;
     if (zone == NULL) {
         return;
     }
-    if (state->n_other != 0) {
-        prv_cache_drop(zone, key, now_ms);
-        return;
-    }
     prv_cache_set *set = cache_set(zone, key);
-    line l;
-    cache_pack(&l, key, state, mac);
-    uint64_t check = cache_check(&l, tag);
-    uint64_t held;
+    cache_pack(&l, key, state, how);
     if (!set_lock(set, now_ms, &held)) {
         return;
     }
+    uint32_t stamp = stamp_now(zone, set);
     int at = set_find(set, key);
-    set_store(set, at >= 0 ? at : set_victim(set), &l, check, cache_use(&l.e));
+    bool known = at >= 0 && set_load(set, at, &old) == tag_sum(tag);
+    bool current = how->stamp == 0 || how->stamp == stamp;
+    /* Its invalidation would have counted. The epoch may have moved: a link that came up meanwhile announces it. */
+    bool mine = how->own_stamp != 0 && ((how->own_stamp ^ stamp) & COUNTER_MASK) == 0;
+    bool awaited = mine || (known && own_awaited(zone, &old.e));
+    l.e.stamp = stamp | (awaited ? STAMP_AWAITED : 0u);
+    if (how->stamp == 0 && known) {
+        keep_buried(zone, &old, &l, now_ms);
+    }
+    if (at < 0) {
+        at = set_victim(set, now_ms);
+    }
+    if (at >= 0 && current) {
+        set_store(set, at, &l, cache_sum(&l) ^ tag_sum(tag), cache_use(&l.e));
+        /* An invalidation that did not find the key yet has counted before it looked. */
+        atomic_thread_fence(memory_order_seq_cst);
+        if (stamp_now(zone, set) != stamp) {
+            set_store(set, at, &none, 0, 0);
+        }
+    }
     set_unlock(set, held);
 }
 
-void prv_cache_drop(prv_zone *zone, prv_cache_key key, int64_t now_ms)
+/* Authority goes first and without the lock. An entry that is not whole has no tag's sum, before or after. */
+bool prv_cache_invalidate(prv_zone *zone, prv_cache_key key, int64_t now_ms)
 {
     uint64_t held;
+    line l;
     if (zone == NULL) {
-        return;
+        return true;
     }
     prv_cache_set *set = cache_set(zone, key);
-    if (set_find(set, key) < 0 || !set_lock(set, now_ms, &held)) {
-        return;
+    atomic_fetch_add(&set->invalidated, 1);
+    atomic_thread_fence(memory_order_seq_cst);
+    if (set_find(set, key) < 0) {
+        return true;
     }
-    const line none = {.w = {0}};
-    for (int at = set_find(set, key); at >= 0; at = set_find(set, key)) {
-        set_store(set, at, &none, 0, 0);
+    if (!set_lock(set, now_ms, &held)) {
+        return false;
+    }
+    for (int at = 0; at < PRV_CACHE_WAYS; at++) {
+        uint64_t tag = set_load(set, at, &l);
+        if (memcmp(l.e.key, key.b, sizeof key.b) == 0) {
+            if (own_awaited(zone, &l.e)) {
+                l.e.stamp &= ~STAMP_AWAITED;
+            } else {
+                cache_bury(&l.e, now_ms);
+            }
+            set_store(set, at, &l, cache_sum(&l) ^ tag, cache_use(&l.e));
+        }
     }
     set_unlock(set, held);
+    return true;
 }

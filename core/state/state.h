@@ -102,12 +102,45 @@ int64_t prv_state_expires(const prv_policy *policy, const prv_state *state);
 typedef struct prv_cache_key {
     uint8_t b[16];
 } prv_cache_key;
-/* `tag` mixes policy digest and keyring generation: an entry of another tag is not found. */
-bool prv_cache_get(prv_zone *zone, prv_cache_key key, uint32_t tag, prv_state *out, uint8_t mac[PRV_MAC_LEN]);
-/* States with `other` choices are not kept (an old entry of that key goes). now_ms: for the lock's time-out. */
+#define PRV_PRINT_LEN 12 /* of a token's fingerprint: its MAC mixed with a sum of its bytes, cut to 96 bits */
+
+/* What the cache knows of a key. */
+typedef struct prv_cached {
+    prv_state state;              /* of a tombstone: what lowers, and the seq; it grants nothing */
+    uint8_t print[PRV_PRINT_LEN]; /* of the token that it was made with; zeros: none */
+    bool fresh;     /* authoritative: unchanged in the store since it was read, as far as the link was heard */
+    bool tombstone; /* invalidated, and not read since */
+    bool negative;  /* the store holds no record */
+    bool partial;   /* choices about purposes of other policy versions were left out of `state` */
+} prv_cached;
+
+typedef struct prv_cache_put_how {
+    const uint8_t *print; /* PRV_PRINT_LEN bytes; NULL: none */
+    uint32_t stamp;       /* prv_cache_stamp() from before the read was sent; 0: not from a read, so it is last seen only */
+    uint32_t own_stamp;   /* of a write of this process that was acknowledged: from before it was sent; else 0 */
+    bool negative;
+} prv_cache_put_how;
+
+/* `tag` mixes policy digest and keyring generation: an entry of another tag is not found. mono_ms: monotonic, for `fresh`. */
+bool prv_cache_get(prv_zone *zone, prv_cache_key key, uint32_t tag, int64_t mono_ms, prv_cached *out);
+/* What an entry for `key` is to be stamped with, noted before its read is sent: never 0. */
+uint32_t prv_cache_stamp(prv_zone *zone, prv_cache_key key);
+/* With a stamp that is no longer the current one the put is dropped: an invalidation overtook the read. Without one, a
+ * tombstone of the same or a higher seq stays one. now_ms: wall clock, for the lock's time-out. */
 void prv_cache_put(prv_zone *zone, prv_cache_key key, uint32_t tag, const prv_state *state,
-                   const uint8_t mac[PRV_MAC_LEN], int64_t now_ms);
-void prv_cache_drop(prv_zone *zone, prv_cache_key key, int64_t now_ms);
+                   const prv_cache_put_how *how, int64_t now_ms);
+/* The store said that `key` changed: an entry becomes a tombstone, which stays for 60 s; unless it is what this node wrote
+ * itself and has not heard of yet. False: the set is locked by a
+ * writer that is late; its entries have lost their authority, and this is to be called again. */
+bool prv_cache_invalidate(prv_zone *zone, prv_cache_key key, int64_t now_ms);
+/* Nothing in the cache is authoritative any more. */
+void prv_zone_epoch_move(prv_zone *zone);
+/* All keys were invalidated: every entry counts as a tombstone. */
+void prv_zone_flush(prv_zone *zone);
+/* An invalidation link is up: it was heard less than PRV_LINK_FRESH_MS ago. */
+bool prv_zone_link_up(const prv_zone *zone, int64_t mono_ms);
+/* Counted since the zone was made. */
+uint64_t prv_zone_epoch(const prv_zone *zone);
 
 /* ---- limit.c: leaky buckets in the zone. false: over the limit. retry_s: when the next is allowed. */
 bool prv_limit_take(prv_zone *zone, const prv_limit_conf *conf, uint64_t key, int64_t now_ms, uint32_t *retry_s);

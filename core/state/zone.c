@@ -75,6 +75,7 @@ static void zone_format(prv_zone *zone, size_t size)
     memset(mem + sizeof zone->magic, 0, size - sizeof zone->magic);
     zone->size = size;
     zone->layout = PRV_ZONE_LAYOUT;
+    zone->epoch = 1; /* stamps of 0 mean something else */
     zone->limit_sets = size / 16 / sizeof(prv_limit_set);
     const size_t counts = counts_size(size);
     size_t rest = size - PRV_ZONE_HEADER - zone->limit_sets * sizeof(prv_limit_set) - counts;

@@ -43,6 +43,36 @@ typedef struct prv_limit_set {
     _Atomic uint64_t bucket[PRV_LIMIT_WAYS];
 } prv_limit_set;
 
+/* ---- lease.c: who holds the invalidation link, and until when it was heard. Words are (holder << 40)
+ * | milliseconds of the monotonic clock; holder 0: nobody, milliseconds 0: not heard. */
+#define PRV_LINK_FRESH_MS 900 /* entries are authoritative so long after the link was heard */
+#define PRV_LEASE_MS 600      /* a holder that has not renewed for so long is dead or stopped */
+
+#define PRV_TARGETS_MAX 64    /* primaries of a cluster */
+
+typedef struct prv_lease {
+    prv_zone *zone;
+    uint32_t holder;         /* this process' number among the zone's; 0: not drawn yet */
+    uint64_t lease_word;     /* as written last; 0: not held */
+    uint64_t heard_word;
+} prv_lease;
+
+/* Takes or renews the lease. False: another holds it (and if it was ours, it has been lost: then the
+ * link is to be dropped at once). A lease that is taken moves the epoch. */
+bool prv_lease_hold(prv_lease *lease, prv_zone *zone, int64_t mono_ms);
+/* The holder vouches that all that the store said until `mono_ms` has been carried out. False: the word is
+ * another's; the link counts as lost. */
+bool prv_lease_heard(prv_lease *lease, int64_t mono_ms);
+/* The link is down: nothing is authoritative until it is up again. */
+void prv_lease_unheard(prv_lease *lease);
+void prv_lease_release(prv_lease *lease);
+/* The holder says whom it listens to, before it does: names are hashes of addresses. */
+void prv_lease_targets(const prv_lease *lease, const uint64_t *names, size_t n);
+/* Is that one listened to? If not, the holder is asked to find out who there is. */
+bool prv_zone_targeted(prv_zone *zone, uint64_t name);
+/* Was it asked since the last time? */
+bool prv_lease_asked(const prv_lease *lease);
+
 /* ---- cache.c: eight entries of 64 bytes and 64 bytes for the set: 72 a visitor */
 #define PRV_CACHE_WAYS 8
 #define PRV_CACHE_WORDS 8
@@ -51,7 +81,8 @@ typedef struct prv_cache_set {
     _Atomic uint32_t check[PRV_CACHE_WAYS]; /* over the entry and its tag */
     _Atomic uint8_t check2[PRV_CACHE_WAYS]; /* eight more bits of it */
     _Atomic uint8_t used[PRV_CACHE_WAYS];   /* how long an entry stays without being asked for */
-    uint64_t spare;
+    _Atomic uint32_t invalidated;           /* keys that hash here, whether or not they had an entry */
+    uint32_t spare;
     _Atomic uint64_t entry[PRV_CACHE_WAYS][PRV_CACHE_WORDS];
 } prv_cache_set;
 _Static_assert(sizeof(prv_cache_set) == 72 * PRV_CACHE_WAYS, "72 bytes a visitor");
@@ -79,6 +110,12 @@ struct prv_zone {
     uint32_t count_cold; /* slots */
     alignas(64) prv_cell breaker;
     alignas(64) prv_named_cell cells[PRV_CELLS];
+    alignas(64) _Atomic uint64_t epoch; /* moves whenever an invalidation may have been missed */
+    _Atomic uint64_t flushed;           /* entries of an epoch before this one were all invalidated */
+    _Atomic uint64_t lease;
+    _Atomic uint64_t heard;
+    _Atomic uint32_t targets_wanted; /* somebody reads of a Redis that is none of: */
+    _Atomic uint64_t targets[PRV_TARGETS_MAX]; /* whose invalidations the holder hears; 0: none */
 };
 
 /* The cell of that name. When all are taken, two names share one: a dead Redis may then keep the

@@ -46,7 +46,7 @@ def granted(run, **purposes):
 
 
 def recovers(check, seconds=8):
-    assert wait_for(check, seconds), "did not recover"
+    assert wait_for(check, seconds), "that did not come"
 
 
 MODES = ["stall", "half", "cut", "garble", "huge", "refuse", "text:-LOADING Redis is loading the dataset in memory",
@@ -64,6 +64,7 @@ def test_a_fault_leaves_the_cookies_own_word(through, fault, mode):
     fault.mode = mode
     if mode == "refuse":
         fault.cut_all()
+    recovers(lambda: who.get("/strict/x").status == 403, 3)  # until then the link vouches for what the cache holds
     for _ in range(3):
         assert who.get("/x").status == 200
         assert who.get("/stats/x").status == 200, "on_store_failure token: the snapshot in the cookie counts"
@@ -136,8 +137,8 @@ def test_nobody_waits_longer_than_the_deadline(through, fault):
 
 
 @pytest.mark.asan
-def test_many_requests_wait_together(through, fault):
-    """64 requests in flight with Redis 30 ms away take about 30 ms."""
+def test_many_requests_wait_together(through, fault, own_redis):
+    """64 requests in flight for records that are not cached, with Redis 30 ms away, take about 30 ms."""
     run = through(timeout="2s")
     visitors = [granted(run) for _ in range(16)]
     fault.delay, fault.mode = 0.03, "delay"
@@ -146,7 +147,12 @@ def test_many_requests_wait_together(through, fault):
     for conn, line in zip(connections, lines):  # the connection to Redis is open in every worker
         assert conn.request("GET", "/stats/x", line).status == 200
     took = []
-    for _ in range(3):
+    for i in range(3):
+        with own_redis.r.pipeline() as edits:  # every node forgets them
+            for name in own_redis.keys("privacy:consent:*"):
+                edits.hset(name, "note", str(i))
+            edits.execute()
+        time.sleep(0.2)
         start = time.monotonic()
         for conn, line in zip(connections, lines):
             conn.send("GET", "/stats/x", line)
@@ -237,7 +243,8 @@ def test_redis_hangs_and_wakes(serve, own_redis):
     who = granted(run)
     own_redis.process.send(signal.SIGSTOP)
     try:
-        assert who.get("/stats/x").status == 200 and who.get("/strict/x").status == 403
+        recovers(lambda: who.get("/strict/x").status == 403, 3)
+        assert who.get("/stats/x").status == 200
     finally:
         own_redis.process.send(signal.SIGCONT)
     recovers(lambda: who.get("/strict/x").status == 200)

@@ -72,12 +72,13 @@ def test_known_traffic(serve, server, upstream):
 
 @pytest.mark.stores("off", "redis")
 def test_both_servers_count_the_same(serve, server, upstream, redis):
-    """One after the other, the same traffic: every number but times is the same."""
+    """One after the other, the same traffic: every number is the same, but times, and what was read of Redis, since that
+    depends on how soon the invalidation link was up."""
     found = []
     for kind in ("nginx", "httpd"):
         run = serve(site(), fresh=True, server=kind)
         m = settled(run, "requests_total", traffic(run, upstream))
-        found.append({k: v for k, v in m.counted().items() if "duration" not in k[0]})
+        found.append({k: v for k, v in m.counted().items() if "duration" not in k[0] and "_store_" not in k[0]})
     assert found[0] == found[1]
 
 

@@ -40,7 +40,7 @@ def test_a_choice_on_one_server_holds_on_the_other(serve, server):
     stale = dict(who.jar)
     elsewhere.choose(statistics=False)
     who.jar = stale
-    assert "statistics" not in who.allowed(), "a withdrawal there holds here at once, with the old cookie"
+    assert wait_for(lambda: "statistics" not in who.allowed(), 1), "a withdrawal there holds here, with the old cookie"
 
 
 def test_the_record(serve, redis):

@@ -102,7 +102,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     fuzz_check(h.n > 0);
     edit(&h, (const char *)data, size);
 
-    prv_reply reply = {PRV_REPLY_RECORD, h.n, h.pairs};
+    prv_reply reply = {.status = PRV_REPLY_RECORD, .n = h.n, .pairs = h.pairs};
     const prv_record_status status =
         prv_record_read(f.policy, f.keys, PRV_STR(FUZZ_ID), &reply, &f.env, &got, &kept, &no_ttl);
     fuzz_check((got.granted & ~before.granted) == 0 && (got.granted & got.refused) == 0);

@@ -152,7 +152,7 @@ static bool as_expected(const rig *r, prv_str expected)
 {
     static const char *const lowering[] = {"refused", "age", "restricted"};
     prv_str pairs[6];
-    prv_reply now = {PRV_REPLY_RECORD, 0, pairs};
+    prv_reply now = {.status = PRV_REPLY_RECORD, .pairs = pairs};
     char seen[PRV_SEEN_LEN];
     const char *seq = rig_field(r, "seq");
     if ((seq ? number(rig_str(seq)) : 0) != number(expected))

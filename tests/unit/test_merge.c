@@ -126,7 +126,7 @@ static void test_token_wins_and_repairs(void **state)
 
     /* Written so, the next request is a tie that agrees. */
     const size_t n = 2 * (size_t)sf_number(op.args[3]);
-    const prv_reply reply = {PRV_REPLY_RECORD, n, &op.args[4]};
+    const prv_reply reply = {.status = PRV_REPLY_RECORD, .n = n, .pairs = &op.args[4]};
     prv_request next = visit_begun(visit_cookie(&(view){.id = SF_ID,
                                                         .seq = 5,
                                                         .granted = "preferences",
@@ -257,7 +257,7 @@ static void test_absent_adopts_a_token_from_before(void **state)
     assert_int_equal(op.kind, PRV_OP_CHANGE);
     assert_expected_seq(&op, "0");
     const size_t n = 2 * (size_t)sf_number(op.args[3]);
-    const prv_reply reply = {PRV_REPLY_RECORD, n, &op.args[4]};
+    const prv_reply reply = {.status = PRV_REPLY_RECORD, .n = n, .pairs = &op.args[4]};
     prv_request next = visit_begun(visit_cookie(&(view){.id = SF_ID,
                                                         .seq = 2,
                                                         .granted = "preferences",
@@ -286,7 +286,7 @@ static void test_unreadable(void **state)
 
     const prv_str by_hand[] = {PRV_STR("age"),        PRV_STR("under:13"),   PRV_STR("refused"),
                                PRV_STR("statistics"), PRV_STR("restricted"), PRV_STR("1")};
-    const prv_reply reply = {PRV_REPLY_RECORD, 6, by_hand};
+    const prv_reply reply = {.status = PRV_REPLY_RECORD, .n = 6, .pairs = by_hand};
     rq = visit_begun(visit_cookie(&token));
     prv_request_feed(&rq, &reply);
     visit_expect(&rq, "", "statistics marketing");

@@ -55,7 +55,7 @@ static void record_case(const vec_case *c, void *arg)
         pairs[n++] = (prv_str){field.p, name};
         pairs[n++] = (prv_str){field.p + name + (space != NULL), field.n - name - (space != NULL)};
     }
-    const prv_reply reply = {PRV_REPLY_RECORD, n, pairs};
+    const prv_reply reply = {.status = PRV_REPLY_RECORD, .n = n, .pairs = pairs};
     const prv_record_status status = prv_record_read(fix.policy, fix.keys, PRV_STR(SF_ID), &reply,
                                                      &fix.env, &got, &kept, &no_ttl);
     sf_same(c, "status", fix_str(words[status]));
@@ -158,7 +158,7 @@ static prv_state store_read(const store *s, prv_record_kept *kept)
 {
     prv_state got;
     bool no_ttl;
-    const prv_reply reply = {PRV_REPLY_RECORD, s->n, s->pairs};
+    const prv_reply reply = {.status = PRV_REPLY_RECORD, .n = s->n, .pairs = s->pairs};
     assert_int_equal(prv_record_read(fix.policy, fix.keys, PRV_STR(SF_ID), &reply, &fix.env, &got,
                                      kept, &no_ttl),
                      PRV_RECORD_OK);
@@ -346,7 +346,7 @@ static void test_edits_never_add(void **state)
                 memcpy(edited, value.p, value.n);
                 edited[at] = (char)(edited[at] ^ (1 << bit));
                 s.pairs[i] = (prv_str){edited, value.n};
-                const prv_reply reply = {PRV_REPLY_RECORD, s.n, s.pairs};
+                const prv_reply reply = {.status = PRV_REPLY_RECORD, .n = s.n, .pairs = s.pairs};
                 prv_record_read(fix.policy, fix.keys, PRV_STR(SF_ID), &reply, NULL, &got, NULL,
                                 &no_ttl);
                 assert_int_equal(got.granted & ~next.granted, 0);

@@ -47,7 +47,7 @@ static void test_change_over_a_hand_edit(void **state)
         "HSET privacy:consent:{a} refused marketing", "HSET privacy:consent:{a} age under:13",
         "HSET privacy:consent:{a} restricted 1", "HSET privacy:consent:{a} note mine"};
     const prv_str pairs[] = {PRV_STR("seq"), PRV_STR("4")};
-    const prv_reply read = {PRV_REPLY_RECORD, 2, pairs};
+    const prv_reply read = {.status = PRV_REPLY_RECORD, .n = 2, .pairs = pairs};
     char expected[2 + PRV_SEEN_LEN + 1] = "4:";
     assert_true(prv_record_seen(&read, expected + 2));
     expected[2 + PRV_SEEN_LEN] = '\0';

@@ -52,7 +52,7 @@ static prv_reply record_of(prv_str name, const char *id, const view *v, bool gpc
                                   &meta, &visit_fix.env, &op));
     const size_t n = 2 * (size_t)sf_number(op.args[3]);
     memcpy(pairs, &op.args[4], n * sizeof *pairs);
-    return (prv_reply){PRV_REPLY_RECORD, n, pairs};
+    return (prv_reply){.status = PRV_REPLY_RECORD, .n = n, .pairs = pairs};
 }
 
 static bool key_is(const prv_op *op, const char *form, const char *id)
@@ -81,7 +81,7 @@ static void known(prv_request *rq, prv_str name, const view *v, bool gpc)
         return;
     }
     const prv_str pointer[] = {PRV_STR("id"), {id, PRV_ID_LEN}};
-    const prv_reply points = {PRV_REPLY_RECORD, 2, pointer};
+    const prv_reply points = {.status = PRV_REPLY_RECORD, .n = 2, .pairs = pointer};
     assert_int_equal(prv_subject_feed(rq, &points, &op), PRV_STEP_NEED_STORE);
     assert_int_equal(op.kind, PRV_OP_READ);
     assert_true(key_is(&op, "privacy:consent:{%.*s}", id));
@@ -194,7 +194,7 @@ static void test_a_later_grant_over_a_refusal(void **state)
 static void feed_pointer(prv_request *rq, prv_str name, prv_str id, prv_step want, prv_op *op)
 {
     const prv_str pointer[] = {PRV_STR("id"), id};
-    const prv_reply points = {PRV_REPLY_RECORD, 2, pointer};
+    const prv_reply points = {.status = PRV_REPLY_RECORD, .n = 2, .pairs = pointer};
     assert_int_equal(prv_subject_begin(rq, name, op), PRV_STEP_NEED_STORE);
     assert_int_equal(prv_subject_feed(rq, &points, op), want);
 }
@@ -304,7 +304,7 @@ static void test_one_deadline(void **state)
     (void)state;
     record_id(ALICE, id);
     const prv_str pointer[] = {PRV_STR("id"), {id, PRV_ID_LEN}};
-    const prv_reply points = {PRV_REPLY_RECORD, 2, pointer};
+    const prv_reply points = {.status = PRV_REPLY_RECORD, .n = 2, .pairs = pointer};
     visit_fix.site.timeout_ms = 50;
     prv_request rq = visit_begun(visit_cookie(&(view){.id = SF_ID, .seq = 2, .stored = true}));
     visit_fix.env.now_ms += 20;

@@ -77,24 +77,23 @@ static bool same(const prv_state *a, const prv_state *b)
 static void put(prv_zone *zone, uint64_t key, uint64_t n, int64_t now)
 {
     prv_state s = state_of(n);
-    uint8_t mac[PRV_MAC_LEN];
-    memset(mac, (int)(n & 255), sizeof mac);
-    prv_cache_put(zone, key_of(key), 7, &s, mac, now);
+    uint8_t print[PRV_PRINT_LEN];
+    memset(print, (int)(n & 255), sizeof print);
+    prv_cache_put(zone, key_of(key), 7, &s, &(prv_cache_put_how){.print = print}, now);
 }
 
 /* 0: not there; -1: torn; else the n of what is there. */
 static int64_t get(prv_zone *zone, uint64_t key)
 {
-    prv_state s;
-    uint8_t mac[PRV_MAC_LEN];
-    if (!prv_cache_get(zone, key_of(key), 7, &s, mac))
+    prv_cached got;
+    if (!prv_cache_get(zone, key_of(key), 7, 0, &got))
         return 0;
-    const prv_state expected = state_of(s.seq);
-    for (size_t i = 0; i < sizeof mac; i++) {
-        if (mac[i] != (uint8_t)s.seq)
+    const prv_state expected = state_of(got.state.seq);
+    for (size_t i = 0; i < sizeof got.print; i++) {
+        if (got.print[i] != (uint8_t)got.state.seq)
             return -1;
     }
-    return same(&s, &expected) ? (int64_t)s.seq : -1;
+    return same(&got.state, &expected) ? (int64_t)got.state.seq : -1;
 }
 
 /* ---- the segment */
@@ -156,8 +155,11 @@ static void test_a_state_comes_back_as_it_went(void **state)
     void *mem = shared(PRV_ZONE_MIN);
     prv_zone *zone = prv_zone_attach(mem, PRV_ZONE_MIN);
     prv_cache_key key = {{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 255}};
-    uint8_t mac[PRV_MAC_LEN] = {9, 8, 7}, got_mac[PRV_MAC_LEN];
-    prv_state s = state_of(5), got;
+    const uint8_t print[PRV_PRINT_LEN] = {9, 8, 7};
+    const prv_cache_put_how how = {.print = print};
+    const prv_cache_put_how bare = {0};
+    prv_state s = state_of(5);
+    prv_cached got;
     s.id_len = PRV_ID_LEN;
     prv_id_unpack(key.b, s.id);
     for (unsigned bits = 0; bits < 32; bits++) {
@@ -167,27 +169,25 @@ static void test_a_state_comes_back_as_it_went(void **state)
         s.swept = bits & 8;
         s.id_len = bits & 16 ? PRV_ID_LEN : 0;
         s.signals = bits % 4;
-        prv_cache_put(zone, key, 42, &s, mac, 1000);
-        assert_true(prv_cache_get(zone, key, 42, &got, got_mac));
-        assert_true(same(&got, &s));
-        assert_memory_equal(got_mac, mac, sizeof mac);
-        assert_false(got.unreadable);
+        prv_cache_put(zone, key, 42, &s, &how, 1000);
+        assert_true(prv_cache_get(zone, key, 42, 0, &got));
+        assert_true(same(&got.state, &s));
+        assert_memory_equal(got.print, print, sizeof print);
+        assert_false(got.state.unreadable || got.fresh || got.tombstone || got.negative ||
+                     got.partial);
     }
-    assert_false(prv_cache_get(zone, key, 43, &got, NULL)); /* another policy or other keys */
-    prv_cache_put(zone, key, 43, &s, NULL, 1000);
-    assert_false(prv_cache_get(zone, key, 42, &got, NULL)); /* one entry a key */
+    assert_false(prv_cache_get(zone, key, 43, 0, &got)); /* another policy or other keys */
+    prv_cache_put(zone, key, 43, &s, &bare, 1000);
+    assert_false(prv_cache_get(zone, key, 42, 0, &got)); /* one entry a key */
     s.n_other = 1;
-    prv_cache_put(zone, key, 43, &s, mac, 1000);
-    assert_false(prv_cache_get(zone, key, 43, &got, NULL)); /* not kept, and the old one is gone */
-    s.n_other = 0;
-    prv_cache_put(zone, key, 43, &s, mac, 1000);
-    prv_cache_drop(zone, key, 1000);
-    assert_false(prv_cache_get(zone, key, 43, &got, NULL));
-    prv_cache_drop(zone, key, 1000);
+    prv_cache_put(zone, key, 43, &s, &how, 1000);
+    assert_true(prv_cache_get(zone, key, 43, 0, &got));
+    assert_true(got.partial && got.state.n_other == 0); /* kept, and says what it lacks */
 
-    assert_false(prv_cache_get(NULL, key, 43, &got, NULL));
-    prv_cache_put(NULL, key, 43, &s, mac, 1000);
-    prv_cache_drop(NULL, key, 1000);
+    assert_false(prv_cache_get(NULL, key, 43, 0, &got));
+    prv_cache_put(NULL, key, 43, &s, &how, 1000);
+    assert_int_equal(prv_cache_stamp(NULL, key), 0);
+    assert_true(prv_cache_invalidate(NULL, key, 1000));
     munmap(mem, PRV_ZONE_MIN);
 }
 
@@ -205,13 +205,13 @@ static void one_set(prv_zone *zone, uint64_t *keys, size_t n)
 static void put_plain(prv_zone *zone, uint64_t key, uint32_t refused)
 {
     const prv_state s = {.present = true, .seq = (uint32_t)key, .refused = refused};
-    prv_cache_put(zone, key_of(key), 7, &s, NULL, 1000);
+    prv_cache_put(zone, key_of(key), 7, &s, &(prv_cache_put_how){0}, 1000);
 }
 
 static bool has(prv_zone *zone, uint64_t key)
 {
-    prv_state s;
-    return prv_cache_get(zone, key_of(key), 7, &s, NULL);
+    prv_cached got;
+    return prv_cache_get(zone, key_of(key), 7, 0, &got);
 }
 
 static void test_eviction(void **state)

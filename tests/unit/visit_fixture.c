@@ -77,12 +77,12 @@ prv_reply visit_reply(const view *v, prv_str *pairs)
                                   &meta, &visit_fix.env, &op));
     const size_t n = 2 * (size_t)sf_number(op.args[3]);
     memcpy(pairs, &op.args[4], n * sizeof *pairs);
-    return (prv_reply){PRV_REPLY_RECORD, n, pairs};
+    return (prv_reply){.status = PRV_REPLY_RECORD, .n = n, .pairs = pairs};
 }
 
-const prv_reply visit_absent = {PRV_REPLY_ABSENT, 0, NULL};
-const prv_reply visit_unreadable = {PRV_REPLY_UNREADABLE, 0, NULL};
-const prv_reply visit_unavailable = {PRV_REPLY_UNAVAILABLE, 0, NULL};
+const prv_reply visit_absent = {.status = PRV_REPLY_ABSENT};
+const prv_reply visit_unreadable = {.status = PRV_REPLY_UNREADABLE};
+const prv_reply visit_unavailable = {.status = PRV_REPLY_UNAVAILABLE};
 
 prv_request visit_met(const view *token, const view *record)
 {

@@ -3,6 +3,7 @@ import json
 import subprocess
 
 from .proc import BUILD
+from .redisd import settle
 
 
 class Failed(Exception):
@@ -13,6 +14,8 @@ def privacyctl(*args, stdin=None, check=True):
     done = subprocess.run([str(BUILD / "privacyctl"), *map(str, args)], input=stdin, capture_output=True, text=True)
     if check and done.returncode:
         raise Failed(f"privacyctl {' '.join(map(str, args))}: {done.returncode} {done.stdout}{done.stderr}")
+    if args[0] in ("consent", "age", "restrict"):
+        settle("HSET")
     return done.stdout if check else done
 
 

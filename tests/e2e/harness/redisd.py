@@ -10,6 +10,24 @@ from .proc import ROOT, Process, free_port, remove, wait_for, work_dir
 
 PASSWORD = "change-me-privacy"
 SERVER = os.environ.get("PRV_REDIS_SERVER", "redis-server")  # or valkey-server
+EDITS = {"HSET", "HDEL", "DEL", "SET", "RPUSH", "XADD", "EXPIRE", "PEXPIRE"}
+HEARD = 0.03
+
+
+def settle(command):
+    """After an edit, nodes hear of it within a millisecond; a busy machine gets 30. How long it takes is measured elsewhere
+    (tests/faults), what it does is what most tests are about."""
+    if str(command).split()[0].upper() in EDITS:
+        time.sleep(HEARD)
+
+
+class Editor(redis.Redis):
+    """The tests' own client."""
+
+    def execute_command(self, *args, **options):
+        answer = super().execute_command(*args, **options)
+        settle(args[0])
+        return answer
 
 
 class Redis:
@@ -34,7 +52,7 @@ class Redis:
              "--aclfile", self.acl, "--enable-debug-command", "yes", "--loglevel", "warning", *self.options],
             self.dir / "redis.log")
         self.process.wait_port(self.port)
-        self.r = redis.Redis("127.0.0.1", self.port, username="admin", password="", decode_responses=True)
+        self.r = Editor("127.0.0.1", self.port, username="admin", password="", decode_responses=True)
         assert wait_for(self._answers, 5), self.process.text()
 
     def _answers(self):
@@ -49,6 +67,7 @@ class Redis:
                               capture_output=True, text=True, check=True,
                               env={**os.environ, "REDISCLI_AUTH": password})
         assert not done.stdout.startswith(("ERR", "NOPERM", "NOAUTH")), done.stdout
+        settle(args[0])
         return done.stdout.strip()
 
     def keys(self, pattern="*"):
