@@ -85,10 +85,10 @@ static void test_replies_without_a_record(void **state)
     const struct {
         prv_reply reply;
         prv_record_status status;
-    } cases[] = {{{PRV_REPLY_ABSENT, 0, NULL}, PRV_RECORD_ABSENT},
-                 {{PRV_REPLY_CONFLICT, 0, NULL}, PRV_RECORD_ABSENT},
-                 {{PRV_REPLY_UNREADABLE, 0, NULL}, PRV_RECORD_UNREADABLE},
-                 {{PRV_REPLY_UNAVAILABLE, 0, NULL}, PRV_RECORD_UNREADABLE}};
+    } cases[] = {{{.status = PRV_REPLY_ABSENT}, PRV_RECORD_ABSENT},
+                 {{.status = PRV_REPLY_CONFLICT}, PRV_RECORD_ABSENT},
+                 {{.status = PRV_REPLY_UNREADABLE}, PRV_RECORD_UNREADABLE},
+                 {{.status = PRV_REPLY_UNAVAILABLE}, PRV_RECORD_UNREADABLE}};
     prv_state got;
     bool no_ttl;
     (void)state;
