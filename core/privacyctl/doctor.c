@@ -30,6 +30,8 @@ void doctor_say(doctor *d, doctor_level level, const char *check, const char *wh
     d->unseen += level == DOCTOR_UNSEEN;
     if (d->list != NULL) {
         json_t *one = json_pack("{ss ss ss}", "level", words[level], "check", check, "what", text);
+        if (d->c->sync != NULL)
+            json_object_set_new(one, "redis", json_string(prv_sync_where(d->c->sync)));
         if (level == DOCTOR_WRONG)
             json_object_set_new(one, "why", json_string(why)),
                 json_object_set_new(one, "mend", json_string(mend));
@@ -267,6 +269,7 @@ static void check_link(doctor *d)
         return;
     }
     d->c->sync = link;
+    prv_sync_use(link, d->primary);
     const prv_answer *answer = DOCTOR_ASK(d, "CLIENT", "ID");
     bool good = answer != NULL && prv_answer_is(answer) == PRV_ANSWER_NUMBER;
     if (good) {
@@ -334,6 +337,26 @@ static int summary(const doctor *d)
     return d->wrong > 0 ? CTL_FAILED : CTL_OK;
 }
 
+/* One primary; false: it cannot be asked. */
+static bool check_one(doctor *d)
+{
+    const bool several = prv_sync_primaries(d->c->sync) > 1;
+    prv_sync_use(d->c->sync, d->primary);
+    if (several && d->list == NULL)
+        printf("%s\n", prv_sync_where(d->c->sync));
+    if (!check_speed(d))
+        return false;
+    check_version(d);
+    check_role(d);
+    check_memory(d);
+    check_persistence(d);
+    check_clients(d);
+    check_clock(d);
+    doctor_permissions(d);
+    check_link(d);
+    return true;
+}
+
 int ctl_doctor(ctl *c)
 {
     doctor d = {.c = c};
@@ -344,16 +367,12 @@ int ctl_doctor(ctl *c)
         return CTL_FAILED;
     d.list = c->json ? json_array() : NULL;
     ctl_site(c, true);
-    if (connected(&d) && check_speed(&d)) {
-        check_version(&d);
-        check_role(&d);
-        check_memory(&d);
-        check_persistence(&d);
-        check_clients(&d);
-        check_clock(&d);
-        doctor_permissions(&d);
-        check_link(&d);
-        doctor_records(&d);
+    if (connected(&d)) {
+        bool all = true;
+        for (d.primary = 0; d.primary < prv_sync_primaries(c->sync); d.primary++)
+            all = check_one(&d) && all;
+        if (all)
+            doctor_records(&d);
     }
     return summary(&d);
 }

@@ -14,6 +14,7 @@ typedef enum doctor_level {
 typedef struct doctor {
     ctl *c;
     void *list; /* json_t *: findings, with --json */
+    size_t primary; /* of a cluster: the one that is looked at */
     size_t wrong, unseen;
 } doctor;
 

@@ -51,7 +51,10 @@ static void check_encoding(doctor *d, const sample *s)
 {
     size_t large = 0;
     for (size_t i = 0; i < s->n; i++) {
-        const prv_answer *answer = DOCTOR_ASK(d, "OBJECT", "ENCODING", key_of(d->c, s->ids[i]));
+        const char *key = key_of(d->c, s->ids[i]);
+        if (key == NULL || !prv_sync_aim(d->c->sync, ctl_str(key)))
+            continue;
+        const prv_answer *answer = DOCTOR_ASK(d, "OBJECT", "ENCODING", key);
         if (answer == NULL || prv_answer_is(answer) == PRV_ANSWER_ERROR) {
             doctor_say(d, DOCTOR_UNSEEN, "record size", NULL, NULL, "OBJECT ENCODING: %s",
                        doctor_reason(d, answer));

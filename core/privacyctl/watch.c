@@ -156,7 +156,8 @@ static void show_record(ctl *c, prv_str key, prv_str id)
 static void show_account(ctl *c, prv_str key, prv_str hash)
 {
     const prv_str words[] = {PRV_STR("GET"), key};
-    const prv_answer *answer = prv_sync_ask(c->sync, words, 2);
+    const prv_answer *answer =
+        prv_sync_aim(c->sync, key) ? prv_sync_ask(c->sync, words, 2) : NULL;
     const prv_str id = answer != NULL ? prv_answer_text(answer) : PRV_NONE;
     const bool found = answer != NULL && prv_answer_is(answer) == PRV_ANSWER_TEXT;
     char at[24];
@@ -222,7 +223,13 @@ static void show(ctl *c, const prv_answer *message)
     fflush(stdout);
 }
 
-/* ---- the subscription */
+/* ---- the subscription: one connection for each primary */
+
+typedef struct links {
+    size_t n;
+    prv_sync *of[CTL_MAX_MULTI];
+    int64_t heard[CTL_MAX_MULTI], asked;
+} links;
 
 static int refused(const ctl *c, const char *what, const prv_answer *answer)
 {
@@ -237,16 +244,13 @@ static bool subscribe_again(prv_sync *link)
     return prv_sync_say(link, words, 2);
 }
 
-/* CTL_OK: changes arrive on *link; CTL_USAGE: not now, try again; CTL_FAILED: said. */
-static int listen_begin(ctl *c, prv_sync **link)
+/* CTL_OK: changes arrive on the link; CTL_USAGE: not now, try again; CTL_FAILED: said. */
+static int listen_one(ctl *c, prv_sync *link)
 {
-    prv_error err = {0};
     char id[24], records[160], accounts[160];
     bool lost;
-    if (prv_sync_open(c->store_conf, link, &err) != PRV_OK)
-        return CTL_USAGE;
     const prv_str ask_id[] = {PRV_STR("CLIENT"), PRV_STR("ID")};
-    const prv_answer *answer = prv_sync_ask(*link, ask_id, 2);
+    const prv_answer *answer = prv_sync_ask(link, ask_id, 2);
     if (answer == NULL)
         return CTL_USAGE;
     if (prv_answer_is(answer) != PRV_ANSWER_NUMBER)
@@ -258,12 +262,12 @@ static int listen_begin(ctl *c, prv_sync **link)
                              PRV_STR("REDIRECT"), ctl_str(id),         PRV_STR("BCAST"),
                              PRV_STR("PREFIX"),   ctl_str(records),    PRV_STR("PREFIX"),
                              ctl_str(accounts)};
-    answer = prv_sync_ask(*link, track, sizeof track / sizeof *track);
+    answer = prv_sync_ask(link, track, sizeof track / sizeof *track);
     if (answer == NULL)
         return CTL_USAGE;
     if (prv_answer_is(answer) == PRV_ANSWER_ERROR)
         return refused(c, "CLIENT TRACKING", answer);
-    answer = subscribe_again(*link) ? prv_sync_wait(*link, HANG_MS, &lost) : NULL;
+    answer = subscribe_again(link) ? prv_sync_wait(link, HANG_MS, &lost) : NULL;
     if (answer == NULL)
         return CTL_USAGE;
     return prv_answer_is(answer) == PRV_ANSWER_ERROR ? refused(c, "SUBSCRIBE", answer) : CTL_OK;
@@ -276,22 +280,64 @@ static int64_t mono_ms(void)
     return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-/* Until the connection ends, or somebody interrupts. */
-static void listen_on(ctl *c, prv_sync *link)
+static void links_close(links *l)
 {
-    int64_t heard = mono_ms(), asked = heard;
-    bool lost = false;
-    while (!stopped && !lost && mono_ms() - heard < HANG_MS) {
-        const prv_answer *answer = prv_sync_wait(link, ASK_MS, &lost);
-        if (answer != NULL) {
-            heard = mono_ms();
+    for (size_t i = 0; i < l->n; i++)
+        prv_sync_close(l->of[i]);
+    l->n = 0;
+}
+
+/* As listen_one(), for all primaries as they are now. */
+static int listen_begin(ctl *c, links *l)
+{
+    prv_error err = {0};
+    size_t primaries = 1;
+    l->n = 0;
+    for (size_t i = 0; i < primaries && i < CTL_MAX_MULTI; i++) {
+        if (prv_sync_open(c->store_conf, &l->of[i], &err) != PRV_OK)
+            return CTL_USAGE;
+        l->n++;
+        primaries = prv_sync_primaries(l->of[i]);
+        prv_sync_use(l->of[i], i);
+        const int status = listen_one(c, l->of[i]);
+        if (status != CTL_OK)
+            return status;
+        l->heard[i] = mono_ms();
+    }
+    l->asked = mono_ms();
+    return CTL_OK;
+}
+
+/* Until a connection ends, or somebody interrupts: the index of that connection. */
+static size_t listen_on(ctl *c, links *l)
+{
+    for (size_t i = 0; !stopped; i = (i + 1) % l->n) {
+        bool lost = false;
+        const prv_answer *answer = prv_sync_wait(l->of[i], ASK_MS / (int)l->n / 4, &lost);
+        for (; answer != NULL; answer = prv_sync_wait(l->of[i], 0, &lost)) {
+            l->heard[i] = mono_ms();
             show(c, answer);
         }
-        if (!lost && mono_ms() - asked >= ASK_MS) {
-            asked = mono_ms();
-            lost = !subscribe_again(link);
+        if (mono_ms() - l->asked >= ASK_MS) {
+            l->asked = mono_ms();
+            for (size_t k = 0; k < l->n; k++) {
+                if (k != i && !subscribe_again(l->of[k]))
+                    return k;
+            }
+            lost = lost || !subscribe_again(l->of[i]);
         }
+        if (lost || mono_ms() - l->heard[i] >= HANG_MS)
+            return i;
     }
+    return 0;
+}
+
+static void say_state(const links *l, const char *form)
+{
+    const size_t more = l->n - 1;
+    fprintf(stderr, form, prv_sync_where(l->of[0]));
+    if (more > 0)
+        fprintf(stderr, " (and %zu more)", more);
 }
 
 int ctl_watch(ctl *c)
@@ -303,19 +349,19 @@ int ctl_watch(ctl *c)
     ctl_site(c, true);
     catch_signals();
     for (bool before = false; !stopped;) {
-        prv_sync *link = NULL;
-        const int status = listen_begin(c, &link);
+        links l = {0};
+        const int status = listen_begin(c, &l);
         if (status == CTL_OK) {
-            fprintf(stderr, before ? "privacyctl: Redis at %s answers again; what changed meanwhile is not shown\n"
-                                   : "privacyctl: watching the records at %s\n",
-                    c->store_url);
+            say_state(&l, before ? "privacyctl: Redis at %s answers again" : "privacyctl: watching the records at %s");
+            fputs(before ? "; what changed meanwhile is not shown\n" : "\n", stderr);
             before = true;
-            listen_on(c, link);
+            const prv_sync *ended = l.of[listen_on(c, &l)];
             if (!stopped)
                 fprintf(stderr, "privacyctl: Redis at %s %s; trying again until it is back\n",
-                        c->store_url, prv_sync_why(link)[0] != '\0' ? prv_sync_why(link) : "does not answer");
+                        prv_sync_where(ended),
+                        prv_sync_why(ended)[0] != '\0' ? prv_sync_why(ended) : "does not answer");
         }
-        prv_sync_close(link);
+        links_close(&l);
         if (status == CTL_FAILED)
             return CTL_FAILED;
         if (!stopped)

@@ -18,6 +18,12 @@ typedef enum prv_answer_kind {
 /* NULL: the connection failed; prv_sync_why() says how, to stand behind "Redis at X ". */
 const prv_answer *prv_sync_ask(prv_sync *sync, const prv_str *words, size_t n);
 const char *prv_sync_why(const prv_sync *sync);
+/* One Redis has one primary; of a cluster prv_sync_use() says which one is asked next, prv_sync_aim() that it is where the
+ * key is (false: nowhere). prv_sync_where(): its address. */
+size_t prv_sync_primaries(const prv_sync *sync);
+void prv_sync_use(prv_sync *sync, size_t primary);
+bool prv_sync_aim(prv_sync *sync, prv_str key);
+const char *prv_sync_where(const prv_sync *sync);
 /* Sends and takes no answer. */
 bool prv_sync_say(prv_sync *sync, const prv_str *words, size_t n);
 /* The next reply, asked for or pushed, within ms. NULL: none; *lost tells whether the connection ended. Never connects. */

@@ -477,6 +477,27 @@ const char *prv_sync_why(const prv_sync *sync)
     return sync->why;
 }
 
+size_t prv_sync_primaries(const prv_sync *sync)
+{
+    return sync->map != NULL ? sync->map->n : 1;
+}
+
+void prv_sync_use(prv_sync *sync, size_t primary)
+{
+    if (sync->map != NULL && primary < sync->map->n)
+        sync_point(sync, &sync->map->peers[primary]);
+}
+
+bool prv_sync_aim(prv_sync *sync, prv_str key)
+{
+    return sync->map == NULL || sync_route(sync, key);
+}
+
+const char *prv_sync_where(const prv_sync *sync)
+{
+    return sync->peer.label;
+}
+
 const prv_answer *prv_sync_wait(prv_sync *sync, int ms, bool *lost)
 {
     const int64_t until = sync_now() + ms;

@@ -1,7 +1,9 @@
 """privacyctl doctor: each defect between a node and its Redis is provoked, and found in words; a good Redis has none."""
 import json
 import re
+import signal
 import socket
+import subprocess
 import threading
 import time
 
@@ -9,10 +11,11 @@ import pytest
 
 from harness.client import Visitor
 from harness.ctl import privacyctl
-from harness.proc import free_port
+from harness.proc import BUILD, free_port
 from harness.redisd import PASSWORD, Redis
 from harness.servers import new_keys
 from harness.site import Loc, Site
+from harness.topologies import Cluster, Sentinels
 
 GOOD = ("--appendonly", "yes", "--hash-max-listpack-value", "128")
 ID = "abcdefghijklmnopqrstuvwxya"
@@ -323,3 +326,79 @@ def test_a_slow_redis(good):
         assert status == 1 and wrong(found) == {"connection"} and "raise privacy_store_timeout" in found["connection"][0]["mend"]
     finally:
         between.close()
+
+
+# ---- several Redis
+
+@pytest.fixture(scope="module")
+def cluster():
+    server = Cluster()
+    for node in server.nodes:
+        for name, value in (("appendonly", "yes"), ("hash-max-listpack-value", "128")):
+            node.r.config_set(name, value)
+    yield server
+    server.close()
+
+
+def at_cluster(cluster, *more):
+    path = ops_password(cluster.nodes[0])
+    done = privacyctl("doctor", "--store", cluster.url.replace("privacy@", "privacy-ops@"), "--password-file", path, *more, check=False)
+    return done.stdout, done.returncode
+
+
+def test_each_primary_of_a_cluster(cluster):
+    out, status = at_cluster(cluster)
+    assert status == 0, out
+    for node in cluster.primaries():
+        assert f"\n127.0.0.1:{node.port}\n" in "\n" + out
+    assert out.count("role: This is a primary.") == 3 and out.count("link: Redis pushes changes") == 3
+    sick = cluster.primaries()[1]
+    sick.r.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        out, status = at_cluster(cluster, "--json")
+        found = [f for f in json.loads(out) if f["level"] == "wrong"]
+        assert status == 1 and [(f["check"], f["redis"]) for f in found] == [("eviction", f"127.0.0.1:{sick.port}")]
+    finally:
+        sick.r.config_set("maxmemory-policy", "noeviction")
+
+
+def test_records_of_a_cluster(cluster):
+    for i in range(30):
+        key = f"privacy:consent:{{{i:02d}{ID[2:]}}}".replace("0", "x").replace("1", "y").replace("8", "z").replace("9", "w")
+        cluster.owner(key).r.hset(key, mapping={"refused": "marketing"})
+    out, status = at_cluster(cluster)
+    assert status == 0 and re.search(r"record size: All of \d\d records looked at are list-packed", out), out
+
+
+def test_watch_follows_every_primary(cluster):
+    path = ops_password(cluster.nodes[0])
+    popen = subprocess.Popen([BUILD / "privacyctl", "watch", "--store", cluster.url.replace("privacy@", "privacy-ops@"),
+                              "--password-file", path], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert "(and 2 more)" in popen.stderr.readline()
+        owners = set()
+        for letter in "abcdefghijkl":
+            visitor = letter * 25 + "a"
+            key = f"privacy:consent:{{{visitor}}}"
+            owners.add(cluster.owner(key).port)
+            cluster.owner(key).r.hset(key, mapping={"refused": "marketing", "seq": "3"})
+            line = popen.stdout.readline()
+            assert f" {visitor} refused marketing; seq 3" in line
+        assert len(owners) == 3
+    finally:
+        popen.send_signal(signal.SIGINT)
+        assert popen.wait(10) == 0
+
+
+def test_through_sentinels():
+    sentinels = Sentinels()
+    try:
+        for node in sentinels.redises:
+            node.r.config_set("appendonly", "yes")
+        path = ops_password(sentinels.redises[0])
+        done = privacyctl("doctor", "--json", "--store", sentinels.url.replace("privacy@", "privacy-ops@"), "--password-file", path,
+                          check=False)
+        found = json.loads(done.stdout)
+        assert done.returncode == 0 and {f["redis"] for f in found} == {f"127.0.0.1:{sentinels.redises[0].port}"}
+    finally:
+        sentinels.close()

@@ -74,8 +74,8 @@ static int fresh(void **state)
 
 static void has(const char *text, const char *line)
 {
-    if (strstr(text, line) == NULL)
-        fail_msg("%s\nhas no\n%s", text, line);
+    if (text == NULL || strstr(text, line) == NULL)
+        fail_msg("%s\nhas no\n%s", text != NULL ? text : "nothing", line);
 }
 
 static void test_labels_are_escaped(void **state)
