@@ -165,7 +165,9 @@ static int show_status(request_rec *r)
         return HTTP_NOT_FOUND;
     }
     const prv_http http = {.method = prv_str_of(r->method), .accept = field(r, "Accept")};
-    prv_status status = {.env = &prv_root_get(r)->env};
+    prv_root *root = prv_root_get(r);
+    root->env.mono_ms = prv_mono_ms();
+    prv_status status = {.env = &root->env};
     if (shared) {
         status.zone = shared->zone;
         status.sites = (const prv_site *const *)(const void *)shared->sites->elts;

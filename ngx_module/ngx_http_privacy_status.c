@@ -34,6 +34,7 @@ ngx_int_t ngx_http_privacy_status_handler(ngx_http_request_t *r)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
     ngx_http_privacy_env(r, &env);
+    env.mono_ms = ngx_http_privacy_mono_ms();
     const prv_status status = {.env = &env,
                                .zone = mcf->zone,
                                .sites = mcf->shown.elts,

@@ -87,6 +87,8 @@ static void push_down(prv_push *p)
 {
     if (p->up || p->lease.heard_word != 0)
         prv_lease_unheard(&p->lease);
+    if (p->up)
+        prv_count(p->zone, PRV_TICK_LINK_LOST);
     p->up = false;
 }
 
@@ -184,6 +186,7 @@ static void push_heard(prv_push *p, push_line *line)
 
 static void invalidate(prv_push *p, prv_cache_key key)
 {
+    prv_count(p->zone, PRV_TICK_INVALIDATED);
     if (prv_cache_invalidate(p->zone, key, wall_ms()))
         return;
     if (p->n_late == PRV_PUSH_LATE_MAX) { /* rather all than one too few */
@@ -230,6 +233,7 @@ static bool push_message(prv_push *p, const redisReply *keys)
 {
     const prv_str prefix = {p->conf->prefix, strlen(p->conf->prefix)};
     if (keys->type == REDIS_REPLY_NIL) { /* FLUSHALL, FLUSHDB */
+        prv_count(p->zone, PRV_TICK_INVALIDATED);
         prv_zone_flush(p->zone);
         return true;
     }

@@ -4,7 +4,7 @@
 #ifndef PRV_PUSH_H
 #define PRV_PUSH_H
 
-#include "../state/zone.h"
+#include "../state/count.h"
 #include "client.h"
 
 #define PRV_PUSH_TICK_MS 250    /* the SUBSCRIBE is repeated so often, and the lease renewed */

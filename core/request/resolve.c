@@ -2,6 +2,7 @@
  * One request's state: its cookie, what the cache knows, and the store's answer. Nothing here
  * allocates or waits but prv_request_repair(), which runs after the request has its answer.
  */
+#include "../state/count.h"
 #include "request.h"
 
 #include <stdio.h>
@@ -75,6 +76,7 @@ typedef struct copy {
     prv_state state;
     bool old_key;
     bool cached; /* the cookie was seen before: its body was not read, the state is the entry's */
+    bool negative; /* ... and the entry knows of no record */
     uint8_t print[PRV_PRINT_LEN];
 } copy;
 
@@ -140,6 +142,7 @@ static bool repeated(const prv_request *rq, const prv_token_parts *parts, const 
     out->state = seen->state;
     out->old_key = key != prv_keyring_signer(rq->site->keys, PRV_KEY_TOKEN);
     out->cached = true;
+    out->negative = seen->negative;
     return true;
 }
 
@@ -270,7 +273,7 @@ static bool says_less(const prv_state *merged, const prv_state *stored)
 
 /* The cookie against the entry. True: that is all there is to know, because the entry is what the store holds and the
  * cookie is not later. Else it is the view until the store answers, and if it does not. */
-static bool view_cached(prv_request *rq, bool one_repeated)
+static bool view_cached(prv_request *rq, bool one_repeated, bool *negative)
 {
     prv_cached seen;
     if (one_repeated) /* verify() saw a fresh entry a moment ago, and took its state */
@@ -278,6 +281,7 @@ static bool view_cached(prv_request *rq, bool one_repeated)
     if (!rq->zone || !prv_cache_get(rq->zone, key_of_id(rq->token.id), cache_tag(rq),
                                     rq->env->mono_ms, &seen))
         return false;
+    *negative = seen.negative;
     const bool unreadable = rq->state.unreadable;
     const bool same = seen.state.seq == rq->token.seq;
     prv_state_last_seen(&rq->state, &rq->token, &seen.state);
@@ -302,6 +306,13 @@ static void settle_cached(prv_request *rq)
     rq->renew = prv_request_lags(rq);
 }
 
+static void count_lookup(const prv_request *rq, bool hit, bool negative)
+{
+    prv_count(rq->zone, !hit       ? PRV_TICK_CACHE_MISS
+                        : negative ? PRV_TICK_CACHE_NEGATIVE
+                                   : PRV_TICK_CACHE_HIT);
+}
+
 prv_step prv_request_begin(prv_request *rq, prv_op *op)
 {
     copies found = {0};
@@ -313,10 +324,17 @@ prv_step prv_request_begin(prv_request *rq, prv_op *op)
     rq->waited_ms = 0;
     copies_find(rq, &found);
     take_copies(rq, &found);
-    if (!rq->site->store || rq->token.id_len != PRV_ID_LEN)
+    if (found.n == 0)
         return PRV_STEP_READY;
-
-    if (view_cached(rq, found.n == 1 && found.of[0].cached)) {
+    const bool repeats = found.of[0].cached;
+    bool negative = repeats && found.of[0].negative;
+    if (!rq->site->store || rq->token.id_len != PRV_ID_LEN) {
+        count_lookup(rq, repeats, negative);
+        return PRV_STEP_READY;
+    }
+    const bool hit = view_cached(rq, found.n == 1 && repeats, &negative);
+    count_lookup(rq, hit, negative);
+    if (hit) {
         settle_cached(rq);
         return PRV_STEP_READY;
     }

@@ -371,17 +371,53 @@ static void latency(sink *s)
     sample_as(s, "count", NULL, 0, number);
 }
 
+static void cache(sink *s)
+{
+    static const char *const results[] = {"hit", "negative", "miss"};
+    family(s, "privacy_cache_lookups_total", "counter",
+           "Visitors' cookies looked for in shared memory; negative: a hit that knows of no record.");
+    ticks(s, "result", results, COUNT(results), PRV_TICK_CACHE_HIT);
+    single(s, "privacy_cache_evictions_total", "counter",
+           "Entries that made room for others: many mean that privacy_zone is too small.",
+           tick(s, PRV_TICK_CACHE_EVICTED));
+}
+
+static void link_state(sink *s)
+{
+    single(s, "privacy_link_up", "gauge",
+           "1 while changes of records are pushed to this server, so that its cache vouches for them.",
+           prv_zone_link_up(s->status->zone, s->status->env->mono_ms));
+    single(s, "privacy_link_losses_total", "counter", "Times that this link was lost, or left to another process.",
+           tick(s, PRV_TICK_LINK_LOST));
+    single(s, "privacy_invalidations_total", "counter",
+           "Changed records that Redis told of; a flush of everything is one.",
+           tick(s, PRV_TICK_INVALIDATED));
+    single(s, "privacy_cache_epoch", "gauge",
+           "Moves whenever a change may have been missed: entries from before are read anew.",
+           prv_zone_epoch(s->status->zone));
+}
+
+/* Of a cluster each Redis has a breaker; one that nobody asks any more, because it is a primary of the past, is due long ago. */
+static uint64_t breakers_open(const sink *s)
+{
+    const int64_t recent = s->status->env->mono_ms - 60000;
+    prv_zone *zone = s->status->zone;
+    uint64_t open = zone != NULL && prv_cell_due(&zone->breaker) != 0;
+    for (unsigned i = 0; zone != NULL && i < PRV_CELLS; i++)
+        open += prv_cell_due(&zone->cells[i].cell) > recent && prv_cell_due(&zone->cells[i].cell) > 0;
+    return open;
+}
+
 static void store(sink *s)
 {
     static const char *const outcomes[] = {"answered", "failed", "late", "unsent"};
-    prv_zone *zone = s->status->zone;
     family(s, "privacy_store_operations_total", "counter",
            "Operations on the store, by what became of them.");
     ticks(s, "outcome", outcomes, COUNT(outcomes), PRV_TICK_STORE_ANSWERED);
     latency(s);
     single(s, "privacy_store_breaker_open", "gauge",
-           "1 while the store counts as unavailable and is only probed.",
-           zone != NULL && prv_cell_due(&zone->breaker) != 0);
+           "1 while the store counts as unavailable and is only probed; in a cluster, how many of its Redis do.",
+           breakers_open(s));
     single(s, "privacy_store_breaker_openings_total", "counter",
            "Times that the store was found unavailable.", tick(s, PRV_TICK_BREAKER_OPENED));
 }
@@ -406,8 +442,11 @@ static prv_str render(const prv_status *status, bool json)
     asked(&s);
     choices(&s);
     limited(&s);
-    if (status->store)
+    cache(&s);
+    if (status->store) {
         store(&s);
+        link_state(&s);
+    }
     single(&s, "privacy_uncounted_total", "counter",
            "Events that were not counted because privacy_zone has no room for their counters.",
            tick(&s, PRV_TICK_DROPPED));

@@ -13,7 +13,7 @@
  * read that an invalidation overtook, an entry that a late writer puts back, and all that was kept before
  * the link was lost are at best what was last seen.
  */
-#include "zone.h"
+#include "count.h"
 
 #include <string.h>
 
@@ -422,6 +422,9 @@ void prv_cache_put(prv_zone *zone, prv_cache_key key, uint32_t tag, const prv_st
     }
     if (at < 0) {
         at = set_victim(set, now_ms);
+        if (at >= 0 && current && atomic_load_explicit(&set->entry[at][0], memory_order_relaxed) != 0) {
+            prv_count(zone, PRV_TICK_CACHE_EVICTED);
+        }
     }
     if (at >= 0 && current) {
         set_store(set, at, &l, cache_sum(&l) ^ tag_sum(tag), cache_use(&l.e));

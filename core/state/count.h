@@ -21,8 +21,8 @@
 extern const uint32_t prv_latency_bound[PRV_LATENCIES];
 
 typedef enum prv_tick {
-    PRV_TICK_CACHE_HIT,
-    PRV_TICK_CACHE_NEGATIVE, /* a hit that knows of no grant */
+    PRV_TICK_CACHE_HIT,      /* the cookie's state came from an entry: no HMAC or no read */
+    PRV_TICK_CACHE_NEGATIVE, /* a hit: the entry knows that the store has no record */
     PRV_TICK_CACHE_MISS,
     PRV_TICK_CACHE_EVICTED,
     PRV_TICK_STORE_ANSWERED,
@@ -34,7 +34,7 @@ typedef enum prv_tick {
     PRV_TICK_LATENCY_LAST = PRV_TICK_LATENCY + PRV_LATENCIES,
     PRV_TICK_BREAKER_OPENED,
     PRV_TICK_LINK_LOST,
-    PRV_TICK_INVALIDATED,
+    PRV_TICK_INVALIDATED, /* keys that Redis said have changed; a flush is one */
     PRV_TICK_DROPPED, /* there was no room to count something */
     PRV_TICK_COUNT
 } prv_tick;

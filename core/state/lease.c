@@ -7,7 +7,7 @@
  * holder that wakes up after another took over can take away authority, never give it.
  * tests/unit/test_lease.c stops holders at each step.
  */
-#include "zone.h"
+#include "count.h"
 
 #define MS_BITS 40
 #define MS_MASK ((UINT64_C(1) << MS_BITS) - 1)
@@ -74,6 +74,8 @@ static bool lease_take(prv_lease *lease, int64_t mono_ms)
         return false;
     lease->lease_word = mine;
     prv_lease_unheard(lease);
+    if (known != 0) /* of a holder that ended without a word, or stands still */
+        prv_count(lease->zone, PRV_TICK_LINK_LOST);
     return true;
 }
 
