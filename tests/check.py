@@ -148,7 +148,7 @@ def faults(tally, _):
 
 
 # What is about the store, and the servers that it is tried with.
-STORE = ("test_store*.py", "test_faults*.py", "test_tls.py", "test_recipes.py", "test_directives.py")
+STORE = ("test_store*.py", "test_faults*.py", "test_tls.py", "test_acl.py", "test_recipes.py", "test_directives.py")
 SERVERS = ("redis-server", "valkey-server")
 
 

@@ -66,7 +66,9 @@ def keys_text():
 @pytest.fixture
 def redis(session_redis):
     session_redis.r.flushall()
-    return session_redis
+    session_redis.r.acl_log_reset()
+    yield session_redis
+    assert session_redis.refused() == [], "config/redis.acl does not permit what was asked"
 
 
 @pytest.fixture

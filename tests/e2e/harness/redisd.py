@@ -76,6 +76,11 @@ class Redis:
     def record(self, visitor_id):
         return self.r.hgetall(f"privacy:consent:{{{visitor_id}}}")
 
+    def refused(self):
+        """What a user was not permitted since the last ACL LOG RESET."""
+        entries = [dict(zip(e[::2], e[1::2])) for e in self.r.execute_command("ACL", "LOG")]
+        return sorted({f"{e['username']}: {e['reason']} {e['object'].lower()}" for e in entries})
+
     def stop(self):
         self.process.kill()
 
