@@ -173,6 +173,14 @@ static void answer(prv_endpoint *ep, bool local, prv_response *response)
                                    ep, local, local && (ep->run.partly || ep->account.run.partly)));
 }
 
+/* Of a visitor with an account it is the account's change. What grants does not happen while the store is away. */
+static void count(const prv_endpoint *ep, prv_change_step step)
+{
+    const prv_change *made = ep->account.rq != NULL ? &ep->account.change : &ep->run.change;
+    prv_tally_chosen(ep->rq, step == PRV_CHANGE_DONE ? made->grant : 0, made->refuse, made->method,
+                     ep->d.jurisdiction);
+}
+
 prv_ep_step prv_change_answer(prv_endpoint *ep, prv_change_step step, prv_response *response)
 {
     const prv_env *env = ep->rq->env;
@@ -191,8 +199,7 @@ prv_ep_step prv_change_answer(prv_endpoint *ep, prv_change_step step, prv_respon
         return PRV_EP_RESPOND;
     }
     prv_endpoint_decide(ep);
-    prv_tally_chosen(ep->rq, ep->run.change.grant, ep->run.change.refuse, ep->run.change.method,
-                     ep->d.jurisdiction);
+    count(ep, step);
     answer(ep, step == PRV_CHANGE_LOCAL, response);
     if (response->status == 503) /* no memory to say what holds: then nothing is said */
         return PRV_EP_RESPOND;

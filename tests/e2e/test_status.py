@@ -384,3 +384,19 @@ def test_evictions(serve, upstream):
     assert m("cache_lookups_total", result="miss") == 5000
     room = 256 * 1024 / 72
     assert 5000 - room < m("cache_evictions_total") < 5000 - room / 2
+
+
+@pytest.mark.stores("redis")
+def test_what_an_account_chooses_is_counted_once(serve, upstream, own_redis):
+    from test_accounts import ALICE, choose, site as accounts
+    run = serve(accounts(Loc("/metrics", status=True)), fresh=True)
+    who = Visitor(run, ["X-Region: FR"])
+    choose(who, ALICE, statistics=True, marketing=False)
+    m = settled(run, "choices_total", 2)
+    assert m("choices_total", purpose="statistics", choice="granted", method="api", jurisdiction="opt-in") == 1
+    assert m("choices_total", purpose="marketing", choice="refused") == 1
+    own_redis.stop()
+    answer = who.post_json("/me/consent", {"purposes": {"statistics": True, "marketing": False}}, [ALICE])
+    assert answer.status == 202
+    m = settled(run, "choices_total", 3)
+    assert m("choices_total", choice="granted") == 1, "what grants did not happen while the store is away"
