@@ -5,14 +5,19 @@
  *
  *   no-seq-compare   what was last seen counts for more than a later cookie
  *   ack-early        a choice is acknowledged without the store's reply
+ *   serve-stale      invalidations are not heard
+ *   drop-epoch       what was kept before the link was lost is authoritative again after it
+ *   poll             entries are trusted until the end of a two-second slice, whatever is pushed
  */
 #ifndef PRV_MUTANT_H
 #define PRV_MUTANT_H
 
 #ifdef PRV_MUTANTS
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 static char prv_mutant_name[32];
 
@@ -22,6 +27,13 @@ __attribute__((constructor, unused)) static void prv_mutant_choose(void)
     const char *name = getenv("PRV_MUTANT");
     if (name != NULL && strlen(name) < sizeof prv_mutant_name)
         memcpy(prv_mutant_name, name, strlen(name) + 1);
+}
+
+static inline uint32_t prv_mutant_slice(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return ((uint32_t)(ts.tv_sec / 2) & 0xfffffffu) | 1u << 30;
 }
 
 #define PRV_MUTANT(name) (strcmp(prv_mutant_name, name) == 0)

@@ -358,6 +358,7 @@ typedef struct prv_request {
     prv_state state;          /* the merged view */
     prv_source source;
     bool degraded;            /* the store was needed and did not answer (row 3) */
+    bool withheld;            /* the cookie's grants do not show: the record was changed, and not read since */
     bool pending;             /* between NEED_STORE and feed */
 
     /* private to the core */

@@ -217,6 +217,7 @@ void prv_request_merge(prv_request *rq, prv_record_status status, const prv_stat
 {
     prv_state out;
     rq->repair = 0;
+    rq->withheld = false;
     rq->record_seq = status == PRV_RECORD_ABSENT ? 0 : record->seq;
     rq->record_age = record->age;
     if (status == PRV_RECORD_OK)

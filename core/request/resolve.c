@@ -37,7 +37,7 @@ uint32_t prv_request_stamp(const prv_request *rq, const char id[PRV_ID_LEN])
 
 void prv_request_remember(const prv_request *rq, uint32_t own_stamp)
 {
-    const prv_cache_put_how how = {.own_stamp = own_stamp};
+    const prv_cache_put_how how = {.own_stamp = own_stamp, .buried = rq->withheld};
     const prv_state *own = rq->split ? &rq->browser : &rq->state;
     if (rq->zone && own->id_len == PRV_ID_LEN)
         prv_cache_put(rq->zone, key_of_id(own->id), cache_tag(rq), own, &how, rq->env->now_ms);
@@ -286,6 +286,10 @@ static bool view_cached(prv_request *rq, bool one_repeated, bool *negative)
     const bool same = seen.state.seq == rq->token.seq;
     prv_state_last_seen(&rq->state, &rq->token, &seen.state);
     rq->state.unreadable = unreadable;
+    /* A cookie that was made while the store was away is later, but of what it grants it knows nothing later. */
+    rq->withheld = seen.tombstone && (rq->token.away || rq->token.seq <= seen.state.seq);
+    if (rq->withheld)
+        rq->state.granted = 0;
     if (seen.partial && same) {
         rq->state.n_other = rq->token.n_other;
         memcpy(rq->state.other, rq->token.other, sizeof rq->state.other);
@@ -319,6 +323,7 @@ prv_step prv_request_begin(prv_request *rq, prv_op *op)
     rq->state = (prv_state){0};
     rq->token = (prv_state){0};
     rq->source = PRV_SOURCE_NONE;
+    rq->withheld = false;
     rq->known = rq->split = false;
     rq->account = NULL;
     rq->waited_ms = 0;

@@ -184,6 +184,19 @@ static void adopt(prv_change_run *run, uint32_t own_stamp)
     prv_request_remember(rq, own_stamp); /* an older cookie that is sent again is then known for what it is */
 }
 
+/* The record was changed and cannot be read now: this node grants nothing by the cookie meanwhile. But the next cookie carries
+ * its grants on, since that one only lowers what it will meet; without them they would be lost. */
+static void carry_withheld(prv_request *rq)
+{
+    prv_state base = rq->token;
+    if (!rq->withheld || !rq->has_token)
+        return;
+    prv_state_lower(&base, &rq->state, PRV_LATER_NONE);
+    base.seq = larger(base.seq, rq->state.seq);
+    base.unreadable = rq->state.unreadable;
+    rq->state = base;
+}
+
 /* The store is down: what lowers holds by the cookie, what raises does not happen. */
 static prv_change_step change_local(prv_change_run *run)
 {
@@ -205,6 +218,7 @@ static prv_change_step change_local(prv_change_run *run)
     }
     /* An id whose record may not have been written is not handed out. */
     run->has_record_id = run->rq->state.id_len == PRV_ID_LEN;
+    carry_withheld(run->rq);
     if (!next_make(run, 0))
         return PRV_CHANGE_UNAVAILABLE;
     /* By the cookie: what this node remembers of it does not say. */

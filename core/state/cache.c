@@ -13,6 +13,7 @@
  * read that an invalidation overtook, an entry that a late writer puts back, and all that was kept before
  * the link was lost are at best what was last seen.
  */
+#include "../mutant.h"
 #include "count.h"
 
 #include <string.h>
@@ -225,6 +226,11 @@ static uint64_t set_load(const prv_cache_set *set, int at, line *l)
 /* Never 0: that is `not from a read`. */
 static uint32_t stamp_now(const prv_zone *zone, const prv_cache_set *set)
 {
+#ifdef PRV_MUTANTS
+    if (PRV_MUTANT("poll")) {
+        return prv_mutant_slice();
+    }
+#endif
     uint64_t epoch = atomic_load_explicit(&zone->epoch, memory_order_acquire);
     uint32_t counter = atomic_load_explicit(&set->invalidated, memory_order_acquire);
     uint32_t stamp = (uint32_t)(epoch & EPOCH_MASK) << COUNTER_BITS | (counter & COUNTER_MASK);
@@ -420,6 +426,9 @@ void prv_cache_put(prv_zone *zone, prv_cache_key key, uint32_t tag, const prv_st
     if (how->stamp == 0 && known) {
         keep_buried(zone, &old, &l, now_ms);
     }
+    if (how->buried) {
+        cache_bury(&l.e, now_ms);
+    }
     if (at < 0) {
         at = set_victim(set, now_ms);
         if (at >= 0 && current && atomic_load_explicit(&set->entry[at][0], memory_order_relaxed) != 0) {
@@ -442,7 +451,7 @@ bool prv_cache_invalidate(prv_zone *zone, prv_cache_key key, int64_t now_ms)
 {
     uint64_t held;
     line l;
-    if (zone == NULL) {
+    if (zone == NULL || PRV_MUTANT("serve-stale") || PRV_MUTANT("poll")) {
         return true;
     }
     prv_cache_set *set = cache_set(zone, key);

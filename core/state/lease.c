@@ -7,6 +7,7 @@
  * holder that wakes up after another took over can take away authority, never give it.
  * tests/unit/test_lease.c stops holders at each step.
  */
+#include "../mutant.h"
 #include "count.h"
 
 #define MS_BITS 40
@@ -28,7 +29,7 @@ static int64_t word_age(uint64_t word, int64_t mono_ms)
 
 void prv_zone_epoch_move(prv_zone *zone)
 {
-    if (zone != NULL)
+    if (zone != NULL && !PRV_MUTANT("drop-epoch"))
         atomic_fetch_add(&zone->epoch, 1);
 }
 

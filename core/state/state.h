@@ -119,6 +119,7 @@ typedef struct prv_cache_put_how {
     uint32_t stamp;       /* prv_cache_stamp() from before the read was sent; 0: not from a read, so it is last seen only */
     uint32_t own_stamp;   /* of a write of this process that was acknowledged: from before it was sent; else 0 */
     bool negative;
+    bool buried; /* a tombstone: what grants is not known */
 } prv_cache_put_how;
 
 /* `tag` mixes policy digest and keyring generation: an entry of another tag is not found. mono_ms: monotonic, for `fresh`. */

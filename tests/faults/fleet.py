@@ -16,6 +16,8 @@ from harness.redisd import Redis  # noqa: E402
 from harness.servers import Running, new_keys  # noqa: E402
 from harness.site import Loc, Site  # noqa: E402
 
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # servers are ended also when we are told to end
+
 PURPOSES = ("preferences", "statistics", "marketing", "security")
 CONSENT = PURPOSES[:3]  # what a grant opens; security rests on legitimate interests until it is objected to
 DURABLE = ("--appendonly", "yes", "--appendfsync", "always")
@@ -82,8 +84,8 @@ class Fleet:
             for server, count in (("nginx", nginx), ("httpd", httpd)):
                 for i in range(count):
                     proxy = FaultProxy(redis.port) if proxies and not url else None
-                    fill = {"upstream": 9, "redis": proxy.port if proxy else redis.port,
-                            "redis_password": redis.password_file, "redis_socket": redis.socket}
+                    fill = {"upstream": 9, "redis": proxy.port if proxy else getattr(redis, "port", 0),
+                            "redis_password": redis.password_file, "redis_socket": getattr(redis, "socket", "")}
                     node = Node(f"{server}-{i}", server, where, fill, keys, env or {})
                     node.proxy = proxy
                     self.nodes.append(node)
@@ -125,7 +127,7 @@ class Fleet:
             proxy.close()
 
 
-def ask(node, cookie, path="/", navigate=True, conn=None):
+def ask(node, cookie, path="/", navigate=True, conn=None, timeout=10.0):
     """One page, as a browser navigates to it."""
     lines = [f"Host: {node.host}"]
     if navigate:
@@ -134,7 +136,7 @@ def ask(node, cookie, path="/", navigate=True, conn=None):
         lines.append(f"Cookie: {node.cookie_name}={cookie}")
     if conn is not None:
         return conn.request("GET", path, lines)
-    with Connection(node.port) as own:
+    with Connection(node.port, timeout=timeout) as own:
         return own.request("GET", path, [*lines, "Connection: close"])
 
 
@@ -158,13 +160,9 @@ def decided(response):
     return frozenset(p.strip() for p in allowed.split(",") if p.strip()), response.get("X-State") or ""
 
 
-def record(redis_client, visitor_id):
-    return redis_client.hgetall(f"privacy:consent:{{{visitor_id}}}")
-
-
 def now():
     return time.monotonic()
 
 
 __all__ = ["CONSENT", "DURABLE", "Fleet", "Node", "PURPOSES", "Redis", "ask", "cookie_of", "decided", "now", "ready",
-           "record", "site"]
+           "site"]

@@ -53,6 +53,7 @@ class Visitor:
         self.deleted = False  # by the operator, and not written again since
         self.cells = {p: Cell({"N"}) for p in PURPOSES}
         self.lowered = set()  # purposes that the operator took away and the visitor did not give again
+        self.back = set()     # purposes whose grant was deleted: an older refusal that a node or cookie remembers counts again
         self.losses = []      # what asynchronous replication may lose, when that is allowed
 
     def event(self, **what):
@@ -63,6 +64,7 @@ class Visitor:
     def _set(self, purpose, value, why):
         self.cells[purpose] = Cell({value}, why=why)
         self.lowered.discard(purpose)
+        self.back.discard(purpose)
 
     def answered(self, wanted, status, choices, began, ended, visitor_id=None, **note):
         """wanted: {purpose: 'G'|'R'}; status: the answer's, or 0 for none; choices: {purpose: value} of the answer, if it says."""
@@ -80,7 +82,7 @@ class Visitor:
                 else:
                     self._told(p, choices, cell.values, why)
                     if choices:
-                        self.cells[p] = Cell({choices[p]}, why=cell.why)
+                        self.cells[p] = Cell({choices[p]} | ({"R"} if p in self.back else set()), why=cell.why)
             self.stored = status == 200 and self.id is not None
             self.acked = ended
             if self.id is not None and (status == 200 or grants):
@@ -134,6 +136,8 @@ class Visitor:
         for p, cell in self.cells.items():
             if cell.values & {"G"}:
                 self._lower(p, "N", done, ended, why)
+                self.cells[p].values.add("R")
+                self.back.add(p)
             elif p in self.lowered:  # the cookie may not have heard of what an operator refused
                 cell.values.add("N")
         self.deleted = self.deleted or done

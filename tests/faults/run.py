@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from fleet import DURABLE, Fleet, Redis, ask, decided, now, record
+from fleet import DURABLE, Fleet, Redis, ask, decided, now
 from faults import ProxyFaults, RedisFaults, ServerFaults
 from harness.proc import BUILD, wait_for
 from model import Contradiction
@@ -39,8 +39,8 @@ def last_look(fleet, model, cookie):
     except Contradiction as why:
         return why
     # what only the cookie knew is written behind the look
-    if not wait_for(lambda: model.held(record(fleet.redis.r, model.id)) is None, 5):
-        return model.held(record(fleet.redis.r, model.id))
+    if not wait_for(lambda: model.held(fleet.redis.record(model.id)) is None, 5):
+        return model.held(fleet.redis.record(model.id))
     return None
 
 

@@ -4,7 +4,7 @@ import random
 import threading
 import time
 
-from fleet import DURABLE, Fleet, Redis, now, record, site
+from fleet import DURABLE, Fleet, Redis, now, site
 from harness.proc import wait_for
 from model import WINDOW, Contradiction
 from visitors import Browser
@@ -43,7 +43,7 @@ class Actor(Browser):
 
     def holds(self):
         """What is acknowledged as stored is in Redis at that moment."""
-        wrong = self.model.held(record(self.fleet.redis.r, self.model.id)) if self.model.stored else None
+        wrong = self.model.held(self.fleet.redis.record(self.model.id)) if self.model.stored else None
         if wrong:
             raise Contradiction(wrong, len(self.model.history) - 1, len(self.model.history) - 1)
 
@@ -126,6 +126,9 @@ def lowered_within_a_slice(fleet, here, there):
 SCENARIOS = {
     "no-seq-compare": withdrawn_elsewhere_while_away,
     "ack-early": granted_without_a_reply,
+    "serve-stale": lowered_by_hand,
+    "drop-epoch": lowered_while_the_link_was_lost,
+    "poll": lowered_within_a_slice,
 }
 
 

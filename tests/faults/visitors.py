@@ -9,7 +9,7 @@ from collections import Counter
 
 import redis as redis_py
 
-from fleet import CONSENT, PURPOSES, ask, cookie_of, decided, now, record
+from fleet import CONSENT, PURPOSES, ask, cookie_of, decided, now
 from harness.client import Connection
 from model import WINDOW, Contradiction, Visitor
 
@@ -24,7 +24,6 @@ class Browser(threading.Thread):
         super().__init__(name=name, daemon=True)
         self.fleet, self.random, self.stop, self.life = fleet, random.Random(seed), stop, life
         self.operate, self.loses, self.pause = operate, loses, pause
-        self.admin = fleet.redis.client() if hasattr(fleet.redis, "client") else fleet.redis.r
         self.count = Counter()
         self.pushed = []     # s from an operator's edit to the first decision that shows it, a node each
         self.visitors = []   # whose promises are to be kept at the end: (model, newest cookie)
@@ -201,8 +200,8 @@ class Browser(threading.Thread):
     # ---- the operator, who knows the visitor's id
     def operator(self):
         try:
-            held = record(self.admin, self.model.id)
-        except redis_py.exceptions.RedisError:
+            held = self.fleet.redis.record(self.model.id)
+        except (redis_py.exceptions.RedisError, LookupError):
             return
         if not held or self.model.held(held) is not None:
             return  # not there yet
@@ -228,6 +227,7 @@ class Browser(threading.Thread):
         ended = now()
         self.count["operator " + what] += 1
         if what == "DEL":
+            self.older = []  # what they refuse would count again, now that no record says otherwise: INTERFACE 7
             self.model.erased(done, began, ended)
         else:
             self.model.edited(lowered, done, began, ended, note=" ".join(words))

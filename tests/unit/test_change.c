@@ -257,6 +257,38 @@ static void test_down_a_refusal_undoes_no_edit_by_hand(void **state)
     assert_field("refused", "marketing");
 }
 
+/* The link told of a change, and then the store was away before the record was read again. */
+static void bury(void)
+{
+    prv_zone *zone = prv_zone_attach(r.zone_memory, PRV_ZONE_MIN);
+    prv_cache_key key;
+    const char *value = strchr(r.jar, '=') + 1;
+    prv_token_parts parts;
+    assert_true(prv_token_split(rig_str(value), &parts));
+    prv_id_pack(parts.id.p, key.b);
+    for (int i = 0; i < 2; i++) /* the first one is the node's own write */
+        assert_true(prv_cache_invalidate(zone, key, r.env.now_ms));
+}
+
+static void test_down_a_refusal_keeps_the_grants_that_do_not_show(void **state)
+{
+    (void)state;
+    choose("\"preferences\":true,\"statistics\":true");
+    bury();
+    r.down = true;
+    assert_int_equal(rig_get(&r, "/privacy/consent"), 200);
+    rig_assert_has(&r, "\"preferences\":{\"allowed\":false");
+    assert_int_equal(choose("\"marketing\":false"), 202);
+    assert_int_equal(rig_get(&r, "/privacy/consent"), 200);
+    rig_assert_has(&r, "\"preferences\":{\"allowed\":false"); /* the refusal of another thing tells nothing of it */
+    assert_int_equal(choose("\"statistics\":false"), 202);
+    r.down = false;
+    assert_int_equal(rig_get(&r, "/privacy/consent"), 200);
+    rig_assert_has(&r, "\"preferences\":{\"allowed\":true");
+    rig_assert_has(&r, "\"statistics\":{\"allowed\":false,\"reason\":\"refused\"");
+    rig_assert_has(&r, "\"marketing\":{\"allowed\":false,\"reason\":\"refused\"");
+}
+
 static void test_down_a_refusal_brings_no_record_back(void **state)
 {
     (void)state;
@@ -409,6 +441,7 @@ int main(void)
         STORE(test_down_keeps_a_later_seq_in_the_cookie),
         STORE(test_down_a_refusal_beats_grants_whose_answers_were_lost),
         STORE(test_down_a_refusal_undoes_no_edit_by_hand),
+        STORE(test_down_a_refusal_keeps_the_grants_that_do_not_show),
         STORE(test_down_a_refusal_brings_no_record_back),
         OFF(test_expired_and_outdated_grants_are_not_dated_anew),
         STORE(test_expired_and_outdated_grants_are_not_dated_anew),
