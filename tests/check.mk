@@ -35,7 +35,7 @@ mutants:
 # Ten thousand faults, about half an hour: make faults ARGS="--faults 1000 --seed 7".
 faults: deps
 	@$(MAKE) --no-print-directory -j$(JOBS) all
-	@PRV_BUILD="$(BUILD_ABS)" $(PYTHON) tests/faults/run.py $(ARGS)
+	@PRV_BUILD="$(BUILD_ABS)" $(PYTHON) tests/faults/full.py $(ARGS)
 faults-short: all mutants
 	@PRV_BUILD="$(BUILD_ABS)" $(PYTHON) tests/faults/short.py $(ARGS)
 

@@ -96,7 +96,7 @@ def waits(node, cookies, seconds, limit_ms):
     return n, long, most
 
 
-def stopped_redis(fleet, redis, how):
+def stopped_redis(fleet, redis, how, seconds):
     """What a cached visitor and new ones wait on each node while Redis is stopped or killed."""
     rows = []
     for node in fleet.nodes:
@@ -118,8 +118,8 @@ def stopped_redis(fleet, redis, how):
         else:
             redis.stop()
         try:
-            known = waits(node, forever([cached.cookie]), 1.6, TIMEOUT_MS / 2)
-            fresh = waits(node, forever(strangers), 1.6, TIMEOUT_MS / 2)
+            known = waits(node, forever([cached.cookie]), seconds, TIMEOUT_MS / 2)
+            fresh = waits(node, forever(strangers), seconds, TIMEOUT_MS / 2)
         finally:
             if how == "stopped":
                 redis.process.send(signal.SIGCONT)
@@ -130,7 +130,7 @@ def stopped_redis(fleet, redis, how):
         if how == "stopped":  # who comes first waits for the time-out, once for the zone
             redis.process.send(signal.SIGSTOP)
             try:
-                redis_first = waits(node, forever(strangers), 1.6, TIMEOUT_MS / 2)
+                redis_first = waits(node, forever(strangers), seconds, TIMEOUT_MS / 2)
             finally:
                 redis.process.send(signal.SIGCONT)
         rows.append((node.name, known, fresh, redis_first))
@@ -142,6 +142,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=150, help="withdrawals in each direction")
     parser.add_argument("--stops", type=int, default=4, help="of a holder, in each direction")
+    parser.add_argument("--nodes", type=int, default=2, help="of each server")
+    parser.add_argument("--seconds", type=float, default=1.6, help="of requests while Redis is away")
     parser.add_argument("--strict", action="store_true", help="fail where a target of a quiet machine is missed")
     args = parser.parse_args()
     results = []
@@ -153,19 +155,19 @@ def main():
     redis = Redis(*DURABLE)
     try:
         for proxies in (False, True):
-            fleet = Fleet(redis, 2, 2, 2, proxies=proxies, where=site(timeout_ms=TIMEOUT_MS))
+            fleet = Fleet(redis, args.nodes, args.nodes, 2, proxies=proxies, where=site(timeout_ms=TIMEOUT_MS))
             try:
                 fleet.well()
-                nginx, httpd = fleet.nodes[0], fleet.nodes[2]
+                nginx, httpd = fleet.nodes[0], fleet.nodes[-1]
                 if not proxies:
                     for here, name in ((nginx, "nginx"), (httpd, "httpd")):
                         took = withdrawals(fleet, here, [n for n in fleet.nodes if n is not here], args.count)
                         median, p99 = quantile(took, 0.5), quantile(took, 0.99)
                         check(median <= 5 and p99 <= 25 or not args.strict,
-                              f"withdrawn at {name}, refused at the three others ({len(took)}): median {median:.2f} ms, "
+                              f"withdrawn at {name}, refused at the others ({len(took)}): median {median:.2f} ms, "
                               f"p99 {p99:.2f} ms, most {max(took):.2f} ms (targets 5 and 25)")
                     for how in ("stopped", "killed"):
-                        for name, known, fresh, first in stopped_redis(fleet, redis, how):
+                        for name, known, fresh, first in stopped_redis(fleet, redis, how, args.seconds):
                             check(known[1] == 0, f"Redis {how}, {name}: a cached visitor: {known[0]} requests, {known[1]} waited, "
                                                  f"longest {known[2]:.1f} ms")
                             check(fresh[1] == 0, f"Redis {how}, {name}: new ones once that is known: {fresh[0]} requests, "
