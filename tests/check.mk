@@ -58,7 +58,7 @@ install: all
 	install -m 644 $(BUILD)/ngx_http_privacy_module.so "$(DESTDIR)$(NGINX_MODULES)/"
 	install -m 644 $(BUILD)/mod_privacy.so "$(DESTDIR)$(HTTPD_MODULES)/"
 	install -m 755 $(BUILD)/privacyctl "$(DESTDIR)$(PREFIX)/bin/"
-	install -m 644 $(filter-out config/redis.acl,$(wildcard config/*.json config/*.conf config/README.md config/REDIS.md)) "$(SHARE)/"
+	install -m 644 $(filter-out config/redis.acl,$(wildcard config/*.json config/*.conf config/README.md config/REDIS.md config/accounts.md)) "$(SHARE)/"
 	install -m 640 config/redis.acl "$(SHARE)/"
 	install -m 644 $(wildcard config/snippets/*.conf) "$(SHARE)/snippets/"
 	@[ -e "$(DESTDIR)$(SYSCONFDIR)/privacy-gate/policy.json" ] || \

@@ -608,7 +608,7 @@ static void line_ready(void *arg, bool readable, bool writable)
             line_read(line);
         if (line->conn == conn && line->conn->tx_sent < line->conn->tx_len)
             line_send(line);
-        else if (line->conn == conn && line->writing)
+        else if (line->conn == conn && (line->writing || prv_conn_blocked(conn)))
             line_send(line);
     }
     push_arm(p);

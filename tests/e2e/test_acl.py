@@ -14,8 +14,6 @@ pytestmark = pytest.mark.stores("redis")
 NOT_OURS = {"sentinel", "auth"}
 # The keys of INTERFACE 7 that are still to come, so that an operator's file need not change with them.
 LATER = {"rpush", "lrange", "ltrim", "zadd", "zrem", "zrangebyscore"}
-# The invalidation link's.
-LINK = {"client|id", "client|tracking"}
 # Only a server binds an account to its record.
 SERVERS_OWN = {"set"}
 # What a single Redis needs no permission for.
@@ -61,7 +59,7 @@ def test_what_the_servers_send_is_what_they_may(server, commands):
     assert {"ping", "select", "hgetall", "hget", "hset", "hdel", "del", "exists", "expire", "expireat", "evalsha", "eval"} <= uses
     may = permitted("privacy")
     assert uses <= may, f"sent and not permitted: {sorted(uses - may)}"
-    assert may - uses <= LATER | LINK, f"permitted and never sent: {sorted(may - uses - LATER - LINK)}"
+    assert may - uses <= LATER, f"permitted and never sent: {sorted(may - uses - LATER)}"
     assert not LATER & uses, "no longer to come"
 
 
@@ -73,7 +71,7 @@ def test_what_privacyctl_sends_is_what_it_may(server, commands):
 
 def test_the_doctor_asks_for_what_the_servers_send(server, commands):
     asks = sent(text("core/privacyctl/doctor_acl.c"), commands) - {"acl|dryrun"}
-    assert asks == (node(commands) | LINK) - CLUSTER - {"select"}, "and what only some configurations need is not asked for"
+    assert asks == node(commands) - CLUSTER - {"select"}, "and what only some configurations need is not asked for"
 
 
 def test_the_page_names_each_permission(server):

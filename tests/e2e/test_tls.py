@@ -114,6 +114,28 @@ else:
         assert wait_for(lambda: elsewhere.get("/strict/x").status == 200, 5)
         assert "TLS" not in first.log() + second.log() and "certificate" not in first.log() + second.log()
 
+    def test_changes_are_pushed_over_tls(over, tls_redis):
+        """The link is a TLS connection as well: a cached visitor is not read again, and a change by hand is heard."""
+        run = over()
+        who = grants(run)
+        record = f"privacy:consent:{{{who.consent()['id']}}}"
+
+        def reads():
+            return tls_redis.r.info("commandstats").get("cmdstat_hgetall", {"calls": 0})["calls"]
+
+        def quiet():
+            before = reads()
+            for _ in range(20):
+                assert who.get("/strict/x").status == 200
+            return reads() == before
+
+        assert wait_for(quiet, 8), "the link does not come up"
+        tls_redis.cli("HSET", record, "refused", "statistics")
+        assert wait_for(lambda: who.get("/strict/x").status == 403, 5)
+        tls_redis.show("wrong")  # the link cannot come back: what was heard is vouched for by nobody
+        assert wait_for(lambda: "that is not for 127.0.0.1" in (who.get("/x"), run.log())[1], 5), run.log()
+        assert who.get("/x").status == 200
+
     @pytest.mark.parametrize("protocol", ["TLSv1.2", "TLSv1.3"])
     def test_a_client_certificate(over, tls_redis, protocol):
         tls_redis.r.config_set("tls-protocols", protocol)
