@@ -14,32 +14,40 @@
 static const struct deed {
     const char *words[WORDS_MAX];
     const char *why;
+    const char *only; /* a store whose URL begins so; NULL: every one */
 } deeds[] = {
 #define READS "Then no record is read: the nodes decide by the cookie, as if Redis were down."
 #define WRITES "Then no choice is stored: grants are 503, refusals live in the visitor's cookie alone."
 #define LINK "Then changes made elsewhere are not pushed: every request asks Redis."
-    {{"PING"}, READS},
-    {{"HGETALL", RECORD}, READS},
-    {{"EVALSHA", "0000000000000000000000000000000000000000", "1", RECORD}, WRITES},
-    {{"EVAL", "return 1", "1", RECORD}, WRITES},
-    {{"HGET", RECORD, "seq"}, WRITES},
-    {{"HSET", RECORD, "seq", "1"}, WRITES},
-    {{"HDEL", RECORD, "seq"}, WRITES},
-    {{"EXISTS", RECORD}, WRITES},
-    {{"DEL", RECORD}, WRITES},
-    {{"EXPIREAT", RECORD, "1"}, WRITES},
-    {{"EXPIRE", RECORD, "1", "NX"}, "Then records made by hand never end."},
-    {{"GET", ACCOUNT}, "Then no account's record is found (privacy_subject)."},
-    {{"SET", ACCOUNT, "x"}, "Then no account is bound to its record (privacy_subject)."},
-    {{"CLIENT", "ID"}, LINK},
-    {{"CLIENT", "TRACKING", "ON"}, LINK},
-    {{"SUBSCRIBE", "__redis__:invalidate"}, LINK},
-    {{"ROLE"}, "Then a replica is not told from the primary (redis+sentinel://)."},
+    {{"PING"}, READS, NULL},
+    {{"HGETALL", RECORD}, READS, NULL},
+    {{"EVALSHA", "0000000000000000000000000000000000000000", "1", RECORD}, WRITES, NULL},
+    {{"EVAL", "return 1", "1", RECORD}, WRITES, NULL},
+    {{"HGET", RECORD, "seq"}, WRITES, NULL},
+    {{"HSET", RECORD, "seq", "1"}, WRITES, NULL},
+    {{"HDEL", RECORD, "seq"}, WRITES, NULL},
+    {{"EXISTS", RECORD}, WRITES, NULL},
+    {{"DEL", RECORD}, WRITES, NULL},
+    {{"EXPIREAT", RECORD, "1"}, WRITES, NULL},
+    {{"EXPIRE", RECORD, "1", "NX"}, "Then records made by hand never end.", NULL},
+    {{"GET", ACCOUNT}, "Then no account's record is found (privacy_subject).", NULL},
+    {{"SET", ACCOUNT, "x"}, "Then no account is bound to its record (privacy_subject).", NULL},
+    {{"CLIENT", "ID"}, LINK, NULL},
+    {{"CLIENT", "TRACKING", "ON"}, LINK, NULL},
+    {{"SUBSCRIBE", "__redis__:invalidate"}, LINK, NULL},
+    {{"ROLE"}, "Then a replica is not told from the primary (redis+sentinel://).", NULL},
+    {{"CLUSTER", "SLOTS"}, "Then nobody knows which node keeps a record.", "redis+cluster:"},
+    {{"ASKING"}, "Then records of a slot that moves are away until it has.", "redis+cluster:"},
 #undef READS
 #undef WRITES
 #undef LINK
 };
 #define DEEDS (sizeof deeds / sizeof *deeds)
+
+static bool needed(const ctl *c, const struct deed *deed)
+{
+    return deed->only == NULL || strncmp(c->store_url, deed->only, strlen(deed->only)) == 0;
+}
 
 static size_t words_of(ctl *c, const struct deed *deed, prv_str out[WORDS_MAX])
 {
@@ -60,7 +68,9 @@ static size_t words_of(ctl *c, const struct deed *deed, prv_str out[WORDS_MAX])
 static void may_not(doctor *d, const char *user, const struct deed *deed)
 {
     char mend[256];
-    const char *sub = strcmp(deed->words[0], "CLIENT") == 0 ? deed->words[1] : NULL;
+    const bool with_sub =
+        strcmp(deed->words[0], "CLIENT") == 0 || strcmp(deed->words[0], "CLUSTER") == 0;
+    const char *sub = with_sub ? deed->words[1] : NULL;
     char name[32];
     size_t at = 0;
     for (const char *p = deed->words[0]; *p != '\0' && at < sizeof name - 1; p++)
@@ -109,7 +119,7 @@ static bool by_dryrun(doctor *d, const char *user, bool asked_for)
     if (first < 0)
         return asked_for;
     for (size_t i = 0; i < DEEDS; i++) {
-        if (dryrun(d, user, &deeds[i]) == 0) {
+        if (needed(d->c, &deeds[i]) && dryrun(d, user, &deeds[i]) == 0) {
             may_not(d, user, &deeds[i]);
             refused++;
         }
@@ -157,7 +167,7 @@ static void by_script(doctor *d)
     size_t refused = 0;
     bool may[DEEDS];
     for (size_t i = 0; i < DEEDS; i++) {
-        may[i] = prv_answer_number(prv_answer_at(answer, i)) != 0;
+        may[i] = !needed(d->c, &deeds[i]) || prv_answer_number(prv_answer_at(answer, i)) != 0;
         refused += !may[i];
     }
     for (size_t i = 0; i < DEEDS; i++) {
@@ -171,7 +181,7 @@ static void by_script(doctor *d)
 /* Redis 7.0 reads its append-only file back as the user `default`, switched off or not. */
 static void check_default(doctor *d)
 {
-    static const struct deed write = {{"HSET", RECORD, "seq", "1"}, NULL};
+    static const struct deed write = {{"HSET", RECORD, "seq", "1"}, NULL, NULL};
     if (dryrun(d, "default", &write) == 0)
         doctor_say(d, DOCTOR_WRONG, "append-only file",
                    "Redis 7.0 reads that file back as this user: after a restart what the nodes stored is gone.",

@@ -362,6 +362,20 @@ def test_each_primary_of_a_cluster(cluster):
         sick.r.config_set("maxmemory-policy", "noeviction")
 
 
+@pytest.mark.parametrize("without,command", [("-cluster|slots", "CLUSTER SLOTS"), ("-asking", "ASKING")])
+def test_permissions_in_a_cluster(cluster, without, command):
+    sick = cluster.primaries()[0]
+    sick.r.execute_command("ACL", "SETUSER", "privacy", without)
+    try:
+        out, status = at_cluster(cluster, "--json")
+        found = [f for f in json.loads(out) if f["level"] == "wrong"]
+        assert status == 1 and [(f["what"], f["redis"]) for f in found] == [
+            (f"privacy may not {command}.", f"127.0.0.1:{sick.port}")]
+        assert "+" + without[1:] in found[0]["mend"]
+    finally:
+        sick.r.execute_command("ACL", "SETUSER", "privacy", "+" + without[1:])
+
+
 def test_records_of_a_cluster(cluster):
     for i in range(30):
         key = f"privacy:consent:{{{i:02d}{ID[2:]}}}".replace("0", "x").replace("1", "y").replace("8", "z").replace("9", "w")
