@@ -73,6 +73,10 @@ bool prv_request_lags(const prv_request *rq);
 /* Writes rq->state to the cache as last seen, so that an older cookie of this id grants nothing that was taken away since.
  * Only for states with an id. own_stamp: prv_request_stamp() from before a write that the store acknowledged, else 0. */
 void prv_request_remember(const prv_request *rq, uint32_t own_stamp);
+/* What a read with rq->stamp gave; negative: there is no record of rq->state's id. */
+void prv_request_remember_read(const prv_request *rq, bool negative);
+/* The tag of this request's entries in the cache. */
+uint32_t prv_request_tag(const prv_request *rq);
 uint32_t prv_request_stamp(const prv_request *rq, const char id[PRV_ID_LEN]);
 
 /* prv_request.repair */
@@ -87,14 +91,14 @@ enum {
 
 /* The last entry seen of an account, by the id that its record has where nobody changed it: the view while the store is
  * away. */
-void prv_request_seen(prv_request *account);
+bool prv_request_seen(prv_request *account); /* true: it is what the store holds, whole */
 
 /* ---- subject.c */
 /* The browser's own state with what its cookie is bound to: what its cookie is made of. */
 prv_state prv_request_own(const prv_request *rq);
 /* The same account? */
 bool prv_subject_same(const uint8_t a[PRV_SUBJECT_LEN], const uint8_t b[PRV_SUBJECT_LEN]);
-/* An answer is there: the time that it took counts. env->now_ms is now. */
+/* An answer is there: the time that it took counts. env->mono_ms is now. */
 void prv_request_waited(prv_request *rq);
 /* A cookie names no account's record, and an account's record is that account's. */
 bool prv_subject_foreign(const prv_request *rq, const prv_state *record);

@@ -12,7 +12,7 @@
 
 /* Entries of another policy, keyring, cookie name or store setting are not found: a token verified
  * for one server block says nothing at another. */
-static uint32_t cache_tag(const prv_request *rq)
+uint32_t prv_request_tag(const prv_request *rq)
 {
     const prv_site *site = rq->site;
     const uint32_t generation = prv_keyring_generation(site->keys);
@@ -40,34 +40,37 @@ void prv_request_remember(const prv_request *rq, uint32_t own_stamp)
     const prv_cache_put_how how = {.own_stamp = own_stamp, .buried = rq->withheld};
     const prv_state *own = rq->split ? &rq->browser : &rq->state;
     if (rq->zone && own->id_len == PRV_ID_LEN)
-        prv_cache_put(rq->zone, key_of_id(own->id), cache_tag(rq), own, &how, rq->env->now_ms);
+        prv_cache_put(rq->zone, key_of_id(own->id), prv_request_tag(rq), own, &how, rq->env->now_ms);
 }
 
-void prv_request_seen(prv_request *account)
+bool prv_request_seen(prv_request *account)
 {
     prv_cached seen;
     if (!account->zone || !prv_cache_get(account->zone, key_of_id(account->record_id),
-                                         cache_tag(account), account->env->mono_ms, &seen))
-        return;
+                                         prv_request_tag(account), account->env->mono_ms, &seen))
+        return false;
     account->state = seen.state;
     account->state.of_account = true;
     account->state.gpc = seen.state.swept; /* as it is kept */
     account->state.swept = false;
+    if (seen.negative)
+        account->state.id_len = 0;
     memcpy(account->state.subject, account->subject, sizeof account->state.subject);
     account->source = PRV_SOURCE_CACHE;
+    return seen.fresh && !seen.partial;
 }
 
 /* What a read gave is authoritative, until it is invalidated. Where a write is still to be made it is not, so that the
  * next request sees whether that was done; and the cookie only counts as known where it needs no renewal, and where all
  * that it says stands in the entry, too. */
-static void remember_read(const prv_request *rq, bool negative)
+void prv_request_remember_read(const prv_request *rq, bool negative)
 {
     const prv_state *own = rq->split ? &rq->browser : &rq->state;
     const prv_cache_put_how how = {.print = rq->renew || rq->token.has_subject ? NULL : rq->print,
                                    .stamp = rq->repair ? 0 : rq->stamp,
                                    .negative = negative};
     if (rq->zone && own->id_len == PRV_ID_LEN)
-        prv_cache_put(rq->zone, key_of_id(own->id), cache_tag(rq), own, &how, rq->env->now_ms);
+        prv_cache_put(rq->zone, key_of_id(own->id), prv_request_tag(rq), own, &how, rq->env->now_ms);
 }
 
 /* ------------------------------------------------------------------ copies of our cookie */
@@ -156,7 +159,7 @@ static void remember_token(const prv_request *rq, prv_cache_key key, const prv_c
     if (seen && seen->state.seq > c->state.seq)
         prv_state_lower(&c->state, &seen->state, PRV_LATER_NONE);
     else
-        prv_cache_put(rq->zone, key, cache_tag(rq), &c->state, &how, rq->env->now_ms);
+        prv_cache_put(rq->zone, key, prv_request_tag(rq), &c->state, &how, rq->env->now_ms);
 }
 
 static bool verify(const prv_request *rq, prv_str text, copy *out)
@@ -174,7 +177,7 @@ static bool verify(const prv_request *rq, prv_str text, copy *out)
     out->cached = false;
     const bool in_store = rq->site->store && parts.id.n > 0;
     const bool found =
-        rq->zone && prv_cache_get(rq->zone, key, cache_tag(rq), rq->env->mono_ms, &seen);
+        rq->zone && prv_cache_get(rq->zone, key, prv_request_tag(rq), rq->env->mono_ms, &seen);
     if (found && !seen.tombstone && (seen.fresh || !in_store) && repeated(rq, &parts, &seen, out))
         return true;
     if (prv_token_read(rq->site, text, &out->state, &out->old_key, NULL) != PRV_TOKEN_OK)
@@ -278,7 +281,7 @@ static bool view_cached(prv_request *rq, bool one_repeated, bool *negative)
     prv_cached seen;
     if (one_repeated) /* verify() saw a fresh entry a moment ago, and took its state */
         return true;
-    if (!rq->zone || !prv_cache_get(rq->zone, key_of_id(rq->token.id), cache_tag(rq),
+    if (!rq->zone || !prv_cache_get(rq->zone, key_of_id(rq->token.id), prv_request_tag(rq),
                                     rq->env->mono_ms, &seen))
         return false;
     *negative = seen.negative;
@@ -351,7 +354,7 @@ prv_step prv_request_begin(prv_request *rq, prv_op *op)
     const prv_str id = {rq->token.id, PRV_ID_LEN};
     rq->key_len = (uint8_t)prv_record_key(rq->site->prefix, id, rq->key);
     rq->pending = true;
-    rq->asked_ms = rq->env->now_ms;
+    rq->asked_ms = rq->env->mono_ms;
     rq->stamp = prv_cache_stamp(rq->zone, key_of_id(rq->token.id));
     *op = (prv_op){.kind = PRV_OP_READ, .stamp = rq->stamp, .key = {rq->key, rq->key_len}};
     return PRV_STEP_NEED_STORE;
@@ -386,7 +389,7 @@ void prv_request_feed(prv_request *rq, const prv_reply *reply)
         rq->repair |= PRV_REPAIR_TTL;
     if (reply->untracked)
         rq->stamp = 0;
-    remember_read(rq, status == PRV_RECORD_ABSENT);
+    prv_request_remember_read(rq, status == PRV_RECORD_ABSENT);
     /* Only what writes the record compares it. */
     rq->has_seen = (rq->repair & ~PRV_REPAIR_TTL) && prv_record_seen(reply, rq->seen);
 }

@@ -184,7 +184,7 @@ static prv_step ready(prv_request *rq)
 
 void prv_request_waited(prv_request *rq)
 {
-    const int64_t ms = rq->env->now_ms - rq->asked_ms;
+    const int64_t ms = rq->env->mono_ms - rq->asked_ms;
     if (ms > 0)
         rq->waited_ms += ms < INT32_MAX / 2 ? (uint32_t)ms : INT32_MAX / 2;
 }
@@ -192,7 +192,7 @@ void prv_request_waited(prv_request *rq)
 /* What is left of the time that this request may wait, all operations together; 0: nothing. */
 static uint32_t time_left(prv_request *rq)
 {
-    rq->asked_ms = rq->env->now_ms;
+    rq->asked_ms = rq->env->mono_ms;
     if (rq->site->timeout_ms == 0)
         return UINT32_MAX;
     return rq->waited_ms < rq->site->timeout_ms ? rq->site->timeout_ms - rq->waited_ms : 0;
@@ -206,6 +206,41 @@ static prv_step unavailable(prv_request *rq)
     return ready(rq);
 }
 
+static uint32_t subject_stamp(const prv_request *a)
+{
+    prv_cache_key key;
+    memcpy(key.b, a->subject, sizeof key.b);
+    return prv_cache_stamp(a->zone, key);
+}
+
+/* Only what writes the record compares what it was made from. */
+static bool writes(const prv_request *rq, const prv_request *a)
+{
+    return (a->repair & ~PRV_REPAIR_TTL) || ((rq->signals & PRV_SIGNAL_GPC) && !a->state.gpc) ||
+           (rq->token.owed && bound_to(&rq->token, rq->subject));
+}
+
+/* Pointer and record are in the cache and what the store holds: nothing is read. The entry of an id
+ * does not say whose record it is, so this is for the id alone that is this account's own; and what
+ * is going to write reads. */
+static bool cached(const prv_request *rq, prv_request *a, bool record)
+{
+    char id[PRV_ID_LEN];
+    bool none;
+    if (!prv_subject_cached(a->zone, a->subject, prv_request_tag(a), a->env->mono_ms, id, &none))
+        return false;
+    if (none) {
+        prv_request_merge(a, PRV_RECORD_ABSENT, &(prv_state){0});
+        return true;
+    }
+    if (!record || memcmp(id, a->record_id, PRV_ID_LEN) != 0 || writes(rq, a))
+        return false;
+    a->pointed = true;
+    a->record_seq = a->state.seq;
+    a->record_age = a->state.age;
+    return true;
+}
+
 static prv_step ask(prv_request *rq, prv_op_kind kind, prv_op *op)
 {
     prv_request *a = rq->account;
@@ -216,10 +251,13 @@ static prv_step ask(prv_request *rq, prv_op_kind kind, prv_op *op)
     a->key_len =
         (uint8_t)(kind == PRV_OP_SUBJECT ? prv_subject_key(rq->site->prefix, rq->subject, a->key)
                                          : prv_record_key(rq->site->prefix, id, a->key));
+    a->stamp = kind == PRV_OP_SUBJECT ? subject_stamp(a) : prv_request_stamp(a, a->record_id);
     a->asking = (uint8_t)kind;
     rq->pending = true;
-    *op = (prv_op){
-        .kind = kind, .wait_ms = left == UINT32_MAX ? 0 : left, .key = {a->key, a->key_len}};
+    *op = (prv_op){.kind = kind,
+                   .stamp = a->stamp,
+                   .wait_ms = left == UINT32_MAX ? 0 : left,
+                   .key = {a->key, a->key_len}};
     return PRV_STEP_NEED_STORE;
 }
 
@@ -241,7 +279,11 @@ static prv_step lookup(prv_request *rq, prv_op *op)
     memcpy(a->state.subject, rq->subject, sizeof a->state.subject);
     if (!prv_subject_id(rq->site->policy, rq->site->keys, rq->subject, a->record_id))
         return ready(rq);
-    prv_request_seen(a);
+    if (cached(rq, a, prv_request_seen(a))) {
+        if (rq->source != PRV_SOURCE_STORE && !rq->degraded)
+            rq->source = PRV_SOURCE_CACHE;
+        return ready(rq);
+    }
     prv_subject_compose(rq); /* the view until the store answers, and if it does not */
     return ask(rq, PRV_OP_SUBJECT, op);
 }
@@ -279,27 +321,19 @@ bool prv_subject_foreign(const prv_request *rq, const prv_state *record)
            (rq->of_account && !prv_subject_same(record->subject, rq->subject));
 }
 
-/* Only what writes the record compares what it was made from. */
-static bool writes(const prv_request *rq, const prv_request *a)
-{
-    return (a->repair & ~PRV_REPAIR_TTL) || ((rq->signals & PRV_SIGNAL_GPC) && !a->state.gpc) ||
-           (rq->token.owed && bound_to(&rq->token, rq->subject));
-}
-
-/* The store has no such record: what was last seen of it is no more. */
-static void forget(const prv_request *a, bool seen)
+/* The store has no such record: what was last seen of it is no more. Not from a read of the record
+ * itself: by stamp 0. */
+static void forget(const prv_request *a, bool read)
 {
     prv_request gone = *a;
-    if (!seen)
-        return;
     gone.state.id_len = PRV_ID_LEN;
     memcpy(gone.state.id, a->record_id, PRV_ID_LEN);
-    prv_request_remember(&gone, 0);
+    gone.stamp = read ? a->stamp : 0;
+    prv_request_remember_read(&gone, true);
 }
 
 static void record_feed(const prv_request *rq, prv_request *a, const prv_reply *reply)
 {
-    const bool seen = a->source == PRV_SOURCE_CACHE;
     prv_state record;
     prv_record_kept kept;
     bool no_ttl = false;
@@ -308,7 +342,8 @@ static void record_feed(const prv_request *rq, prv_request *a, const prv_reply *
         prv_record_read(a->site->policy, a->site->keys, id, reply, a->env, &record, &kept, &no_ttl);
     /* A pointer to another account's record, or to a browser's, is none: only a record that says
      * whose it is, and proves its grants with that, counts. */
-    if (status == PRV_RECORD_OK && prv_subject_foreign(a, &record)) {
+    const bool foreign = status == PRV_RECORD_OK && prv_subject_foreign(a, &record);
+    if (foreign) {
         a->pointed = false;
         a->state = (prv_state){0};
         status = PRV_RECORD_ABSENT;
@@ -319,7 +354,6 @@ static void record_feed(const prv_request *rq, prv_request *a, const prv_reply *
         kept = (prv_record_kept){{NULL, 0}, {NULL, 0}};
     }
     prv_request_merge(a, status, &record);
-    prv_request_remember(a, 0);
     a->source = PRV_SOURCE_STORE;
     a->kept_granted = kept.granted;
     a->kept_refused = kept.refused;
@@ -328,8 +362,10 @@ static void record_feed(const prv_request *rq, prv_request *a, const prv_reply *
     if (no_ttl && status != PRV_RECORD_ABSENT)
         a->repair |= PRV_REPAIR_TTL;
     a->has_seen = status != PRV_RECORD_ABSENT && writes(rq, a) && prv_record_seen(reply, a->seen);
-    if (status == PRV_RECORD_ABSENT)
-        forget(a, seen);
+    if (status != PRV_RECORD_ABSENT)
+        prv_request_remember_read(a, false);
+    else if (!foreign)
+        forget(a, true);
 }
 
 prv_step prv_subject_feed(prv_request *rq, const prv_reply *reply, prv_op *op)
@@ -342,12 +378,16 @@ prv_step prv_subject_feed(prv_request *rq, const prv_reply *reply, prv_op *op)
     if (reply->status == PRV_REPLY_UNAVAILABLE)
         return unavailable(rq);
     if (a->asking == PRV_OP_SUBJECT) {
+        const bool seen = a->source == PRV_SOURCE_CACHE;
         a->pointed = pointer_read(reply, a->record_id);
+        if (a->pointed || reply->status == PRV_REPLY_ABSENT)
+            prv_subject_keep(a->zone, a->subject, prv_request_tag(a),
+                             a->pointed ? a->record_id : NULL, a->stamp, rq->env->now_ms);
         if (a->pointed)
             return ask(rq, PRV_OP_READ, op);
-        const bool seen = a->source == PRV_SOURCE_CACHE;
         prv_request_merge(a, PRV_RECORD_ABSENT, &(prv_state){0});
-        forget(a, seen);
+        if (seen)
+            forget(a, false);
     } else {
         record_feed(rq, a, reply);
     }

@@ -123,6 +123,9 @@ static prv_change_step lower_here(prv_account_run *run)
 static prv_change_step finish(prv_account_run *run)
 {
     prv_request *rq = run->rq;
+    const prv_request *a = rq->account;
+    /* What this node has just written it does not find missing, though the push is still to come. */
+    prv_subject_keep(a->zone, a->subject, prv_request_tag(a), a->state.id, 0, a->env->now_ms);
     rq->account->pointed = true;
     rq->account->has_token =
         false; /* prv_change keeps what it wrote as a cookie would; there is none */

@@ -91,6 +91,12 @@ bool prv_subject_id(const prv_policy *policy, const prv_keyring *keys, const uin
                     char id[PRV_ID_LEN]);
 /* `<prefix>subject:{HASH}` into out (at least prefix.n + 40 bytes); the length. */
 size_t prv_subject_key(prv_str prefix, const uint8_t subject[PRV_SUBJECT_LEN], char *out);
+/* The pointer in the cache. true: it is authoritative; *none: there is none, else id. Keep: id NULL for none, stamp from before
+ * the read; 0: not from a read, so the next one asks. `tag` as for records. */
+bool prv_subject_cached(prv_zone *zone, const uint8_t subject[PRV_SUBJECT_LEN], uint32_t tag, int64_t mono_ms,
+                        char id[PRV_ID_LEN], bool *none);
+void prv_subject_keep(prv_zone *zone, const uint8_t subject[PRV_SUBJECT_LEN], uint32_t tag, const char *id, uint32_t stamp,
+                      int64_t now_ms);
 
 /* When the record and the cookie end: at + the longest life that something in it has, capped by maximum. */
 int64_t prv_state_end(const prv_policy *policy, const prv_state *state);

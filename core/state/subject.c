@@ -53,3 +53,44 @@ size_t prv_subject_key(prv_str prefix, const uint8_t subject[PRV_SUBJECT_LEN], c
     out[n++] = '}';
     return n;
 }
+
+/* ------------------------------------------------------------------ in the cache */
+
+/* An entry like any other, whose four words of a state hold the id. */
+#define POINTER_TAG 0x706f696eu
+
+static prv_cache_key key_of(const uint8_t subject[PRV_SUBJECT_LEN])
+{
+    prv_cache_key key;
+    memcpy(key.b, subject, sizeof key.b);
+    return key;
+}
+
+bool prv_subject_cached(prv_zone *zone, const uint8_t subject[PRV_SUBJECT_LEN], uint32_t tag,
+                        int64_t mono_ms, char id[PRV_ID_LEN], bool *none)
+{
+    prv_cached seen;
+    if (!prv_cache_get(zone, key_of(subject), tag ^ POINTER_TAG, mono_ms, &seen) || !seen.fresh)
+        return false;
+    const uint32_t words[4] = {seen.state.version, seen.state.seq, seen.state.granted,
+                               seen.state.refused};
+    uint8_t packed[16];
+    memcpy(packed, words, sizeof packed);
+    prv_id_unpack(packed, id);
+    *none = seen.negative;
+    return true;
+}
+
+void prv_subject_keep(prv_zone *zone, const uint8_t subject[PRV_SUBJECT_LEN], uint32_t tag,
+                      const char *id, uint32_t stamp, int64_t now_ms)
+{
+    const prv_cache_put_how how = {.stamp = stamp, .negative = id == NULL};
+    uint8_t packed[16] = {0};
+    uint32_t words[4];
+    if (id)
+        prv_id_pack(id, packed);
+    memcpy(words, packed, sizeof words);
+    const prv_state state = {
+        .version = words[0], .seq = words[1], .granted = words[2], .refused = words[3]};
+    prv_cache_put(zone, key_of(subject), tag ^ POINTER_TAG, &state, &how, now_ms);
+}

@@ -441,6 +441,33 @@ def test_a_name_that_is_too_long(serve, upstream, redis):
 # ---- Redis says something else, or nothing
 
 @pytest.mark.stores("redis")
+def test_a_known_account_is_not_read_again(serve, upstream, redis):
+    """Neither the pointer nor the record, nor that there is none; and what redis-cli changes is known at once."""
+    who = Visitor(serve(site()))
+    choose(who, ALICE, statistics=True, preferences=True)
+
+    def quiet():
+        for line in (ALICE, BOB):
+            who.get("/app/x", [line])
+        watch = Monitor(redis)
+        for line in (ALICE, BOB) * 5:
+            assert who.get("/app/x", [line]).status == 200
+        lines = [l for l in watch.lines(0.1) if '"HGETALL"' in l or '"GET"' in l]
+        watch.close()
+        return lines == []
+    assert wait_for(quiet, 10), "read again and again"
+    (pointer, mine), = subjects(redis).items()
+    for change, left in ((("HSET", f"privacy:consent:{{{mine}}}", "refused", "preferences"), {"statistics"}),
+                         (("DEL", pointer), set())):
+        redis.cli(*change)
+        assert wait_for(lambda: allowed(who, ALICE) == left, 2), change
+    assert wait_for(quiet, 10), "read again and again, though there is none"
+    redis.r.set(pointer, mine)
+    assert wait_for(lambda: allowed(who, ALICE) == {"statistics"}, 2)
+
+
+
+@pytest.mark.stores("redis")
 def test_pointers(serve, redis):
     run = serve(site())
     who = Visitor(run)

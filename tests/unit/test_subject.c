@@ -307,16 +307,16 @@ static void test_one_deadline(void **state)
     const prv_reply points = {.status = PRV_REPLY_RECORD, .n = 2, .pairs = pointer};
     visit_fix.site.timeout_ms = 50;
     prv_request rq = visit_begun(visit_cookie(&(view){.id = SF_ID, .seq = 2, .stored = true}));
-    visit_fix.env.now_ms += 20;
+    visit_fix.env.mono_ms += 20;
     prv_request_feed(&rq, &visit_absent);
-    visit_fix.env.now_ms += 5000; /* authentication takes its time, and none of ours */
+    visit_fix.env.mono_ms += 5000; /* authentication takes its time, and none of ours */
     assert_int_equal(prv_subject_begin(&rq, ALICE, &op), PRV_STEP_NEED_STORE);
     assert_int_equal(op.wait_ms, 30);
-    visit_fix.env.now_ms += 29;
+    visit_fix.env.mono_ms += 29;
     assert_int_equal(prv_subject_feed(&rq, &points, &op), PRV_STEP_NEED_STORE);
     assert_int_equal(op.wait_ms, 1);
     rq.account->asking = PRV_OP_SUBJECT;
-    visit_fix.env.now_ms += 1;
+    visit_fix.env.mono_ms += 1;
     assert_int_equal(prv_subject_feed(&rq, &points, &op), PRV_STEP_READY);
     assert_true(rq.degraded);
 }
