@@ -81,6 +81,10 @@ class Redis:
         entries = [dict(zip(e[::2], e[1::2])) for e in self.r.execute_command("ACL", "LOG")]
         return sorted({f"{e['username']}: {e['reason']} {e['object'].lower()}" for e in entries})
 
+    def links(self):
+        """Client ports of the invalidation links."""
+        return {int(c["addr"].rsplit(":", 1)[1]) for c in self.r.client_list(_type="pubsub")}
+
     def stop(self):
         self.process.kill()
 

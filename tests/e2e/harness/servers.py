@@ -133,6 +133,33 @@ class Running:
         path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         return set(path.read_text().split()) if path.exists() else set()
 
+    def workers(self):
+        """Processes that answer requests."""
+        return [int(pid) for pid in self.children() if self.server == "httpd" or self._is_worker(pid)]
+
+    @staticmethod
+    def _is_worker(pid):
+        try:
+            line = Path(f"/proc/{pid}/cmdline").read_bytes()
+        except OSError:
+            return False
+        return b"worker process" in line and b"shutting down" not in line
+
+    def holder(self, ports):
+        """The process that has one of these client ports open: who holds the link; None: no process of this server."""
+        inodes = set()
+        for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+            part = line.split()
+            if int(part[1].split(":")[1], 16) in ports:
+                inodes.add(f"socket:[{part[9]}]")
+        for pid in map(int, self.children()):
+            try:
+                if any(os.readlink(fd) in inodes for fd in Path(f"/proc/{pid}/fd").iterdir()):
+                    return pid
+            except OSError:
+                continue
+        return None
+
     def _retired(self, pid):
         """Gone, or no longer taking connections."""
         try:
@@ -211,8 +238,8 @@ class Running:
     def origin(self):
         return f"{'https' if self.site.tls else 'http'}://{self.host}"
 
-    def connect(self):
-        return Connection(self.port, self.site.tls)
+    def connect(self, **more):
+        return Connection(self.port, self.site.tls, **more)
 
     def request(self, method, path, lines=(), body=b"", host=None):
         lines = list(lines)
