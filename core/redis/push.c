@@ -1,12 +1,13 @@
 /*
- * The invalidation link (core/redis/README.md, "Coherence"). Whoever holds the zone's lease keeps one line open to
- * every primary; on each, CLIENT TRACKING in broadcasting mode is redirected to the line itself, and
- * SUBSCRIBE is repeated four times a second. Its answer says that all invalidations from before it was sent
- * have come, since one connection keeps their order; so that time, and not the answer's, is what the zone
- * is told. No PING: hiredis 0.14 swallows the pong of a subscribed connection.
+ * The invalidation link (core/redis/README.md, "Coherence"). Whoever holds the zone's lease keeps
+ * one line open to every primary; on each, CLIENT TRACKING in broadcasting mode is redirected to
+ * the line itself, and SUBSCRIBE is repeated four times a second. Its answer says that all
+ * invalidations from before it was sent have come, since one connection keeps their order; so that
+ * time, and not the answer's, is what the zone is told. No PING: hiredis 0.14 swallows the pong of
+ * a subscribed connection.
  *
- * What a line says is untrusted: bounded before it is parsed, and anything but an acknowledgement or a
- * message ends it. When in doubt the epoch moves, and everybody reads.
+ * What a line says is untrusted: bounded before it is parsed, and anything but an acknowledgement
+ * or a message ends it. When in doubt the epoch moves, and everybody reads.
  */
 #include "push.h"
 #include "topology.h"
@@ -25,8 +26,8 @@ typedef enum line_phase {
     LINE_DOWN,
     LINE_CONNECTING,
     LINE_GREETING,
-    LINE_ASKING,      /* CLIENT ID */
-    LINE_TRACKING,    /* CLIENT TRACKING and the first SUBSCRIBE */
+    LINE_ASKING,   /* CLIENT ID */
+    LINE_TRACKING, /* CLIENT TRACKING and the first SUBSCRIBE */
     LINE_SUBSCRIBED
 } line_phase;
 
@@ -295,15 +296,9 @@ static bool line_track(push_line *line, long long id, int64_t now)
     int n = snprintf(number, sizeof number, "%lld", id);
     int c = snprintf(keys[0], sizeof keys[0], "%sconsent:", prefix);
     int s = snprintf(keys[1], sizeof keys[1], "%ssubject:", prefix);
-    const prv_str words[] = {PRV_STR("CLIENT"),
-                             PRV_STR("TRACKING"),
-                             PRV_STR("ON"),
-                             PRV_STR("REDIRECT"),
-                             {number, (size_t)n},
-                             PRV_STR("BCAST"),
-                             PRV_STR("PREFIX"),
-                             {keys[0], (size_t)c},
-                             PRV_STR("PREFIX"),
+    const prv_str words[] = {PRV_STR("CLIENT"),   PRV_STR("TRACKING"),  PRV_STR("ON"),
+                             PRV_STR("REDIRECT"), {number, (size_t)n},  PRV_STR("BCAST"),
+                             PRV_STR("PREFIX"),   {keys[0], (size_t)c}, PRV_STR("PREFIX"),
                              {keys[1], (size_t)s}};
     return line_words(line, words, sizeof words / sizeof *words) && line_subscribe(line, now);
 }
@@ -656,7 +651,8 @@ static bool line_add(prv_push *p, const prv_peer *peer)
     return true;
 }
 
-/* A primary without a line is not heard: then nothing is authoritative, until targets are set again. */
+/* A primary without a line is not heard: then nothing is authoritative, until targets are set
+ * again. */
 void prv_push_targets(prv_push *p, const prv_peer *peers, size_t n)
 {
     if (p == NULL)

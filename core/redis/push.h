@@ -1,5 +1,6 @@
 /*
- * The invalidation link: what Redis says of changed keys, on connections of its own beside the store's.
+ * The invalidation link: what Redis says of changed keys, on connections of its own beside the
+ * store's.
  */
 #ifndef PRV_PUSH_H
 #define PRV_PUSH_H
@@ -7,11 +8,11 @@
 #include "../state/count.h"
 #include "client.h"
 
-#define PRV_PUSH_TICK_MS 250    /* the SUBSCRIBE is repeated so often, and the lease renewed */
-#define PRV_PUSH_HANG_MS 1000   /* no answer for so long: a new connection */
-#define PRV_PUSH_SENT_MAX 8     /* SUBSCRIBEs without an answer */
-#define PRV_PUSH_LINES_MAX 128  /* primaries, and those that were a moment ago */
-#define PRV_PUSH_LATE_MAX 64    /* keys whose set was locked */
+#define PRV_PUSH_TICK_MS 250     /* the SUBSCRIBE is repeated so often, and the lease renewed */
+#define PRV_PUSH_HANG_MS 1000    /* no answer for so long: a new connection */
+#define PRV_PUSH_SENT_MAX 8      /* SUBSCRIBEs without an answer */
+#define PRV_PUSH_LINES_MAX 128   /* primaries, and those that were a moment ago */
+#define PRV_PUSH_LATE_MAX 64     /* keys whose set was locked */
 #define PRV_PUSH_REFUSED_MS 5000 /* a link that Redis refuses is tried again so often */
 
 typedef struct prv_push prv_push;
@@ -26,11 +27,12 @@ typedef struct prv_push_events {
     void (*outdated)(void *arg); /* the targets are not all that there is */
 } prv_push_events;
 
-/* Takes part in the zone's link from now on: holds it, or waits to take it over. NULL: no memory. It is up as soon as it has
- * targets and all of them are heard. */
+/* Takes part in the zone's link from now on: holds it, or waits to take it over. NULL: no memory.
+ * It is up as soon as it has targets and all of them are heard. */
 prv_push *prv_push_open(const prv_store_conf *conf, const prv_loop *loop, prv_zone *zone,
                         const prv_push_events *events);
-/* The primaries that there are now: all of them must be heard. A change moves the epoch. None: the link is down. */
+/* The primaries that there are now: all of them must be heard. A change moves the epoch. None: the
+ * link is down. */
 void prv_push_targets(prv_push *push, const prv_peer *peers, size_t n);
 /* What a peer is called in the zone. */
 uint64_t prv_peer_name(const prv_peer *peer);

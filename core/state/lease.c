@@ -3,8 +3,8 @@
  *
  * A holder may be killed, stopped or late at any instruction. So nothing it says is believed for
  * longer than PRV_LINK_FRESH_MS, the time it vouches for is when the question was *sent* that the
- * store has answered, and both words are changed only from the value that this process wrote last: a
- * holder that wakes up after another took over can take away authority, never give it.
+ * store has answered, and both words are changed only from the value that this process wrote last:
+ * a holder that wakes up after another took over can take away authority, never give it.
  * tests/unit/test_lease.c stops holders at each step.
  */
 #include "../mutant.h"
@@ -145,7 +145,8 @@ void prv_lease_targets(const prv_lease *lease, const uint64_t *names, size_t n)
         atomic_store(&lease->zone->targets[i], i < n ? names[i] : 0);
 }
 
-/* Each process learns of a cluster's primaries by itself: the holder may be the last to hear of a new one. */
+/* Each process learns of a cluster's primaries by itself: the holder may be the last to hear of a
+ * new one. */
 bool prv_zone_targeted(prv_zone *zone, uint64_t name)
 {
     for (size_t i = 0; zone != NULL && i < PRV_TARGETS_MAX; i++) {

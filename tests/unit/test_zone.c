@@ -313,6 +313,46 @@ static void test_a_stopped_writer_that_wakes_up(void **state)
     munmap(mem, PRV_ZONE_MIN);
 }
 
+/* A read's writer stopped between its stores, and its key invalidated meanwhile: whatever it still stores when it wakes
+ * up is not authoritative, and neither is what another left of it. */
+static void test_a_stopped_writer_whose_key_is_invalidated(void **state)
+{
+    (void)state;
+    void *mem = shared(PRV_ZONE_MIN);
+    for (unsigned step = 0; step < STEPS; step++) {
+        memset(mem, 0, PRV_ZONE_MIN);
+        prv_zone *zone = prv_zone_attach(mem, PRV_ZONE_MIN);
+        prv_lease lease = {0};
+        prv_cached got;
+        assert_true(prv_lease_hold(&lease, zone, 1000) && prv_lease_heard(&lease, 1000));
+        const prv_state s = {.present = true, .seq = 2, .granted = 6};
+        const prv_cache_put_how how = {.stamp = prv_cache_stamp(zone, key_of(1))};
+        pid_t pid = fork();
+        if (pid == 0) {
+            stop_at = step;
+            stop_signal = SIGSTOP;
+            prv_cache_put(zone, key_of(1), 7, &s, &how, 1000);
+            _exit(0);
+        }
+        int status;
+        waitpid(pid, &status, WUNTRACED);
+        assert_true(WIFSTOPPED(status));
+        bool done = prv_cache_invalidate(zone, key_of(1), 1100);
+        if (prv_cache_get(zone, key_of(1), 7, 1000, &got))
+            assert_false(got.fresh); /* authority is gone, done or not */
+        if (!done)
+            assert_true(prv_cache_invalidate(zone, key_of(1), 2200)); /* its time is over */
+        kill(pid, SIGCONT);
+        waitpid(pid, NULL, 0);
+        if (prv_cache_get(zone, key_of(1), 7, 1000, &got) && (got.fresh || got.state.granted != 0))
+            fail_msg("step %u: a read that was overtaken grants", step);
+        const prv_cache_put_how again = {.stamp = prv_cache_stamp(zone, key_of(1))};
+        prv_cache_put(zone, key_of(1), 7, &s, &again, 9000);
+        assert_true(prv_cache_get(zone, key_of(1), 7, 1000, &got) && got.fresh);
+    }
+    munmap(mem, PRV_ZONE_MIN);
+}
+
 static void test_a_clock_that_goes_back(void **state)
 {
     (void)state;
@@ -521,6 +561,7 @@ int main(void)
         cmocka_unit_test(test_eviction),
         cmocka_unit_test(test_a_writer_killed_between_its_stores),
         cmocka_unit_test(test_a_stopped_writer_that_wakes_up),
+        cmocka_unit_test(test_a_stopped_writer_whose_key_is_invalidated),
         cmocka_unit_test(test_a_clock_that_goes_back),
         cmocka_unit_test(test_no_torn_read_is_ever_seen),
         cmocka_unit_test(test_limit),
