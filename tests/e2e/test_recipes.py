@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from harness.client import Visitor
-from harness.proc import BUILD, ROOT
+from harness.proc import BUILD, ROOT, wait_for
 from harness.site import Loc, Site
 
 pytestmark = pytest.mark.stores("redis")
@@ -59,7 +59,7 @@ def test_find(desk):
 def test_child(desk):
     shell, who, name = desk
     shell.run("child", ID=name)
-    assert who.get("/account/").status == 403
+    assert wait_for(lambda: who.get("/account/").status == 403, 5)
 
 
 def test_refuse(desk):
@@ -83,9 +83,9 @@ def test_withdraw(desk):
 def test_lift(desk):
     shell, who, name = desk
     shell.run("child", ID=name)
-    assert who.get("/account/").status == 403
+    assert wait_for(lambda: who.get("/account/").status == 403, 5)  # pushed, not read: within milliseconds
     shell.run("lift", ID=name)
-    assert who.get("/account/").status == 200
+    assert wait_for(lambda: who.get("/account/").status == 200, 5)
 
 
 def test_count(desk):
