@@ -26,6 +26,7 @@ class Choice:
         self.cookie = self.id = None
         self.granted, self.refused = set(), set()
         self.acked = 0.0
+        self.stored = True  # the last answer was 200, not 202
 
 
 class Writer(threading.Thread):
@@ -64,7 +65,7 @@ class Writer(threading.Thread):
             who.granted = {"statistics", "preferences"}
             status = self.send(who, {"statistics": False})
             if status in (200, 202):
-                who.granted, who.refused = {"preferences"}, {"statistics"}
+                who.granted, who.refused, who.stored = {"preferences"}, {"statistics"}, status == 200
             elif status == 0:  # either
                 continue
             self.choices.append(who)
@@ -138,7 +139,7 @@ def experiment(store, fleet, how, seconds):
     store.repair()
     print(f"    repaired after {now() - struck:.1f} s", flush=True)
     choices = [c for w in writers for c in w.choices]
-    row = {"acknowledged": len(choices), "taken back": 0, "refusals gone": 0, "grants gone": 0, "oldest ms": 0.0, "later": 0,
+    row = {"acknowledged": sum(c.stored for c in choices), "by cookie": sum(not c.stored for c in choices), "taken back": 0, "refusals gone": 0, "grants gone": 0, "oldest ms": 0.0, "later": 0,
            "broken": [], "degraded": 0, "restored": 0, "grants missing": 0}
     lost = []
     for who in choices:
@@ -148,13 +149,15 @@ def experiment(store, fleet, how, seconds):
            set(filter(None, held.get("granted", "").split(","))) >= who.granted:
             continue
         lost.append(who)
+        if not who.stored:
+            continue  # Redis never had it, and that was said
+        row["taken back"] += 1
         row["refusals gone"] += bool(who.refused - set(held.get("refused", "").split(",")))
         row["grants gone"] += bool(who.granted - set(held.get("granted", "").split(",")))
         if who.acked <= struck:
             row["oldest ms"] = max(row["oldest ms"], 1000 * (struck - who.acked))
         else:
             row["later"] += 1
-    row["taken back"] = len(lost)
     fleet.well(30)
     for who in choices:
         for node in (fleet.nodes[0], fleet.nodes[-1]):
@@ -165,7 +168,7 @@ def experiment(store, fleet, how, seconds):
         row["grants missing"] += not who.granted <= allowed
     time.sleep(1)
     for who in lost:
-        row["restored"] += who.refused <= set((at_the_primary(store, who.id) or {}).get("refused", "").split(","))
+        row["restored"] += bool(who.refused) and who.refused <= set((at_the_primary(store, who.id) or {}).get("refused", "").split(","))
     return row
 
 
@@ -187,9 +190,9 @@ def main():
                         row = experiment(store, fleet, how, args.seconds)
                         good = not row["broken"]
                         results.append(good)
-                        print(f"{'ok  ' if good else 'FAIL'} {store.title}, primary {how}: {row['acknowledged']} visitors' choices, "
-                              f"{row['taken back']} lost by Redis ({row['refusals gone']} refusals, {row['grants gone']} grants; oldest "
-                              f"{row['oldest ms']:.0f} ms before, {row['later']} acknowledged after); cookies shown: "
+                        print(f"{'ok  ' if good else 'FAIL'} {store.title}, primary {how}: {row['acknowledged']} choices answered 200, "
+                              f"{row['by cookie']} 202; {row['taken back']} of the former lost by Redis ({row['refusals gone']} refusals, {row['grants gone']} grants; oldest "
+                              f"{row['oldest ms']:.0f} ms before it, {row['later']} answered later); cookies shown: "
                               f"{len(row['broken'])} refusals broken, {row['restored']} written again, "
                               f"{row['grants missing']} grants missing", flush=True)
                         for line in row["broken"][:5]:
