@@ -97,7 +97,7 @@ DIRECTIVES = [
     (dict(main={"zone": "z"}), ""), (dict(main={"zone": "z:0"}), ""), (dict(main={"zone": "z:1x"}), ""),
     (dict(main={"store": "redis://"}), ""), (dict(main={"store": "http://x"}), ""), (dict(main={"store": "redis://h:70000"}), ""),
     (dict(main={"store": "redis://127.0.0.1/x"}), ""), (dict(main={"store": "redis+unix://relative"}), ""),
-    (dict(main={"store": "rediss://127.0.0.1"}), "not supported in this version"),
+    (dict(main={"store": "rediss://127.0.0.1"}), "TLS needs hiredis"),
     (dict(main={"store": "redis+sentinel://127.0.0.1:1"}), "must name the primary"),
     (dict(main={"store": "redis+cluster://127.0.0.1:1/2"}), "a cluster has one database"),
     (dict(main={"store_timeout": "0"}), ""), (dict(main={"store_timeout": "61s"}), ""), (dict(main={"store_timeout": "x"}), ""),

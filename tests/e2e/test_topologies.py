@@ -5,6 +5,7 @@ import time
 import pytest
 
 from harness.client import Visitor
+from harness.ctl import privacyctl
 from harness.proc import wait_for
 from harness.site import Loc, Site
 from harness.topologies import Cluster, Sentinels
@@ -55,7 +56,7 @@ def ident(who):
 
 
 def stored(topology, who):
-    return topology.record(ident(who))
+    return (topology if isinstance(topology, Cluster) else topology.primary()).record(ident(who))
 
 
 def follows(run, topology, limit=10):
@@ -207,3 +208,21 @@ def test_a_killed_primary_of_sentinels_is_replaced(serve, sentinels):
     late.token = token
     assert late.get("/stats/x").status == 403
     assert wait_for(lambda: sentinels.primary().record(ident(people[0])).get("refused") == "statistics", 10)
+
+
+def test_privacyctl_goes_where_the_records_are(serve, sentinels, cluster):
+    for topology in (sentinels, cluster):
+        run = serve(site(topology), fresh=True)
+        people = visitors(run, 4)
+        password = run.dir / "ops"
+        password.touch(mode=0o600)
+        password.write_text("change-me-ops")
+        options = ("--policy", run.dir / "policy.json", "--keys", run.dir / "keys", "--password-file", password,
+                   "--store", topology.url.replace("privacy@", "privacy-ops@"))
+        for who in people:
+            privacyctl("consent", "withdraw", ident(who), *options)
+            assert stored(topology, who)["refused"]
+        counted = privacyctl("consent", "count", *options)
+        total = sum(len(n.keys("privacy:consent:*")) for n in ([topology.primary()] if topology is sentinels
+                                                               else cluster.primaries()))
+        assert f"records {total}\n" in counted
