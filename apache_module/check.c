@@ -39,6 +39,7 @@ static bool load_store(apr_pool_t *pconf, prv_server_conf *conf)
         .url = conf->store_url ? prv_str_of(conf->store_url) : PRV_STR("off"),
         .prefix = prv_str_of(conf->prefix),
         .timeout_ms = conf->timeout_ms,
+        .wait = conf->store_wait,
         .password_file = conf->password_file,
         .tls_ca = conf->tls_ca,
         .tls_cert = conf->tls_cert,

@@ -467,6 +467,18 @@ static const char *set_timeout(cmd_parms *cmd, void *dir, const char *arg)
     return NULL;
 }
 
+static const char *set_store_wait(cmd_parms *cmd, void *dir, const char *arg)
+{
+    (void)dir;
+    PLACE(cmd, IN_MAIN);
+    prv_error err = {0};
+    if (prv_store_wait_parse(prv_str_of(arg), &prv_server_of(cmd->server)->store_wait, &err) !=
+        PRV_OK) {
+        return said(cmd, &err);
+    }
+    return NULL;
+}
+
 static const char *set_prefix(cmd_parms *cmd, void *dir, const char *arg)
 {
     (void)dir;
@@ -506,6 +518,8 @@ const command_rec prv_commands[] = {
                   "file with the certificate (PEM) that the store is shown"),
     AP_INIT_TAKE1("PrivacyStoreTlsKey", set_store_file, STORE_FILE(tls_key), SERVER,
                   "file with the key (PEM) of that certificate"),
+    ONE("PrivacyStoreWait", set_store_wait, SERVER,
+        "replicas that must have a grant before it is acknowledged"),
     ONE("PrivacyStoreTimeout", set_timeout, SERVER, "how long one request may wait, e.g. 50ms"),
     ONE("PrivacyStorePrefix", set_prefix, SERVER, "what each key begins with, e.g. privacy:"),
     ONE("PrivacyOnStoreFailure", set_failure, ANY, "token or deny"),

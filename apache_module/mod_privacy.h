@@ -89,6 +89,7 @@ typedef struct prv_server_conf {
     const ap_directive_t *store_at;
     const char *password_file, *tls_ca, *tls_cert, *tls_key;
     uint32_t timeout_ms;
+    uint32_t store_wait;
     const char *prefix;
     prv_store_conf *store;
 

@@ -72,13 +72,11 @@ static prv_flight *flight_new(prv_backend *backend, const prv_op *op)
     if (!flight) {
         return NULL;
     }
+    flight->op = *op; /* its views follow */
     char *text = copy_text((char *)(flight + 1), &flight->op.key, op->key);
     for (size_t i = 0; i < op->n_args; i++) {
         text = copy_text(text, &flight->op.args[i], op->args[i]);
     }
-    flight->op.kind = op->kind;
-    flight->op.stamp = op->stamp;
-    flight->op.n_args = op->n_args;
     flight->backend = backend;
     flight->reply.status = PRV_REPLY_UNAVAILABLE;
     pthread_condattr_t clock;

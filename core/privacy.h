@@ -164,6 +164,9 @@ prv_code prv_limit_parse(const prv_str *args, size_t n, prv_limit_conf *out, prv
 prv_code prv_zone_parse(prv_str arg, prv_str *name, size_t *bytes, prv_error *err);
 /* 50ms, 2s, or a bare number of ms; 1..60000. */
 prv_code prv_timeout_parse(prv_str arg, uint32_t *ms, prv_error *err);
+/* privacy_store_wait: 0 (none) to PRV_WAIT_MAX replicas. */
+#define PRV_WAIT_MAX 16
+prv_code prv_store_wait_parse(prv_str arg, uint32_t *replicas, prv_error *err);
 /* A home: begins and ends with '/', unreserved characters only. */
 prv_code prv_home_parse(prv_str arg, prv_str *out, prv_error *err);
 /* The store prefix: 1..64 printable bytes without spaces, braces and glob characters. */
@@ -311,6 +314,7 @@ typedef struct prv_op {
     prv_op_kind kind;
     uint32_t wait_ms; /* of the time-out is left; 0: all of it. Less than all of it says nothing about the store */
     uint32_t stamp; /* READ: what the cache's entry will be stamped with; 0: not cached */
+    bool raises; /* a change that grants: with privacy_store_wait it is taken back unless the replicas have it in time */
     prv_str key;
     size_t n_args;
     prv_str args[PRV_OP_ARGS_MAX];
@@ -694,6 +698,7 @@ typedef struct prv_store_settings {
     prv_str url;
     prv_str prefix;
     uint32_t timeout_ms;
+    uint32_t wait; /* privacy_store_wait: so many replicas have a change before it counts as stored */
     const char *password_file;
     const char *tls_ca, *tls_cert, *tls_key; /* PEM */
 } prv_store_settings;

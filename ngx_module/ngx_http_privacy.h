@@ -42,6 +42,8 @@ typedef struct {
     ngx_str_t store_tls_cert;
     ngx_str_t store_tls_key;
     uint32_t store_timeout;
+    uint32_t store_wait;
+    unsigned store_wait_set : 1;
     prv_str store_prefix;
     prv_store_conf *store_conf; /* NULL: off */
     prv_store *store;           /* opened by the first request of a process that needs it */

@@ -15,6 +15,7 @@ static char *set_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 static char *set_store(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 static char *set_store_file(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 static char *set_timeout(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+static char *set_store_wait(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 static char *set_prefix(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 static char *set_home(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 static char *set_limit(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
@@ -51,6 +52,7 @@ ngx_command_t ngx_http_privacy_commands[] = {
      NULL},
     {ngx_string("privacy_store_timeout"), M | NGX_CONF_TAKE1, set_timeout, MAIN(store_timeout),
      NULL},
+    {ngx_string("privacy_store_wait"), M | NGX_CONF_TAKE1, set_store_wait, MAIN(store_wait), NULL},
     {ngx_string("privacy_store_prefix"), M | NGX_CONF_TAKE1, set_prefix, MAIN(store_prefix), NULL},
     {ngx_string("privacy_on_store_failure"), M | S | L | NGX_CONF_TAKE1, ngx_conf_set_enum_slot,
      LOC(store_failure), failures},
@@ -212,6 +214,22 @@ static char *set_timeout(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     return NGX_CONF_OK;
 }
 
+static char *set_store_wait(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_privacy_main_conf_t *mcf = conf;
+    const ngx_str_t *value = cf->args->elts;
+    prv_error err;
+    (void)cmd;
+    if (mcf->store_wait_set) {
+        return "is duplicate";
+    }
+    mcf->store_wait_set = 1;
+    if (prv_store_wait_parse(ngx_http_privacy_view(&value[1]), &mcf->store_wait, &err) != PRV_OK) {
+        return ngx_http_privacy_fail(cf, &err);
+    }
+    return NGX_CONF_OK;
+}
+
 static char *set_prefix(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_http_privacy_main_conf_t *mcf = conf;
@@ -252,6 +270,7 @@ char *ngx_http_privacy_init_main_conf(ngx_conf_t *cf, void *conf)
     settings.tls_key = (const char *)mcf->store_tls_key.data;
     settings.prefix = mcf->store_prefix;
     settings.timeout_ms = mcf->store_timeout;
+    settings.wait = mcf->store_wait;
     if (prv_store_conf_parse(&settings, &mcf->store_conf, &err) != PRV_OK) {
         return ngx_http_privacy_fail_at(cf, &mcf->store_place, err.text);
     }

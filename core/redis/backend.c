@@ -15,7 +15,7 @@ static prv_cell *backend_cell(prv_backend *b)
     return s->zone != NULL ? prv_zone_cell(s->zone, prv_fnv64(PRV_FNV64_SEED, label)) : &b->own;
 }
 
-prv_backend *prv_backend_new(prv_store *s, const prv_peer *peer)
+static prv_backend *backend_make(prv_store *s, const prv_peer *peer)
 {
     prv_backend *b = s->n_backends < PRV_BACKENDS_MAX ? calloc(1, sizeof *b) : NULL;
     if (b == NULL)
@@ -26,6 +26,22 @@ prv_backend *prv_backend_new(prv_store *s, const prv_peer *peer)
     b->listed = s->conf->topology == PRV_STANDALONE;
     b->lost_said_ms = prv_store_now(s) - SAY_AGAIN_MS;
     s->backends[s->n_backends++] = b;
+    return b;
+}
+
+prv_backend *prv_backend_new(prv_store *s, const prv_peer *peer)
+{
+    prv_backend *b = backend_make(s, peer);
+    if (b == NULL || s->conf->wait == 0)
+        return b;
+    b->writer = backend_make(s, peer);
+    if (b->writer == NULL) {
+        prv_backend_free(b);
+        return NULL;
+    }
+    b->writer->of = b;
+    b->writer->cell = b->cell;
+    b->writer->listed = false; /* it is the other one that probes */
     return b;
 }
 
@@ -43,6 +59,8 @@ void prv_backend_free(prv_backend *b)
 
 void prv_backend_add(prv_backend *b, prv_cmd *cmd)
 {
+    if (b->writer != NULL && cmd->op->kind == PRV_OP_CHANGE)
+        b = b->writer;
     cmd->backend = b;
     cmd->sent_ms = 0;
     b->used_ms = prv_store_now(b->store);
@@ -51,6 +69,8 @@ void prv_backend_add(prv_backend *b, prv_cmd *cmd)
 
 void prv_backend_lost(prv_backend *b, const char *why)
 {
+    b->probing = false;
+    b = b->of != NULL ? b->of : b;
     prv_store *s = b->store;
     int64_t now = prv_store_now(s);
     if (prv_cell_report(b->cell, false, now))
@@ -66,6 +86,8 @@ void prv_backend_lost(prv_backend *b, const char *why)
 
 void prv_backend_regained(prv_backend *b)
 {
+    b->probing = false;
+    b = b->of != NULL ? b->of : b;
     prv_store *s = b->store;
     int64_t now = prv_store_now(s);
     prv_cell_report(b->cell, true, now);
@@ -81,7 +103,9 @@ void prv_backend_regained(prv_backend *b)
 int64_t prv_backend_next(const prv_backend *b, int64_t now, bool wanted)
 {
     bool ready = b->link == PRV_LINK_DOWN || b->link == PRV_LINK_UP;
-    if (ready && !b->left && (b->pending.head != NULL || b->probe))
+    bool turn =
+        b->of == NULL || b->sent.head == NULL; /* a writer writes once the replicas have said */
+    if (ready && turn && !b->left && (b->pending.head != NULL || b->probe))
         return now;
     int64_t at = !ready || b->sent.head != NULL ? b->deadline : INT64_MAX;
     int64_t due = prv_cell_due(b->cell);
@@ -94,7 +118,7 @@ static void backend_rewind(prv_backend *b)
     prv_cmds on = {NULL, NULL}, again = {NULL, NULL};
     prv_link_close(b, &on);
     for (prv_cmd *cmd = prv_cmds_take(&on); cmd != NULL; cmd = prv_cmds_take(&on)) {
-        if (cmd->kind != PRV_CMD_OP || cmd->first == NULL) {
+        if (cmd->kind != PRV_CMD_OP || (cmd->first == NULL && !cmd->undoing)) {
             prv_cmd_free(b->store, cmd);
             continue;
         }
@@ -113,17 +137,24 @@ static void backend_rewind(prv_backend *b)
 void prv_backend_point(prv_backend *b, const prv_peer *peer)
 {
     b->left = false;
-    if (prv_peer_same(&b->peer, peer))
-        return;
-    backend_rewind(b);
-    b->peer = *peer;
-    b->cell = backend_cell(b);
-    b->addr = 0;
-    b->refused[0] = b->refused[1] = false;
+    if (!prv_peer_same(&b->peer, peer)) {
+        backend_rewind(b);
+        b->peer = *peer;
+        b->cell = b->of != NULL ? b->of->cell : backend_cell(b);
+        b->addr = 0;
+        b->refused[0] = b->refused[1] = b->unkept_said = false;
+    }
+    if (b->writer != NULL)
+        prv_backend_point(b->writer, peer);
 }
 
 void prv_backend_leave(prv_backend *b)
 {
+    b = b->of != NULL ? b->of : b;
     b->left = true;
     backend_rewind(b);
+    if (b->writer != NULL) {
+        b->writer->left = true;
+        backend_rewind(b->writer);
+    }
 }

@@ -39,6 +39,7 @@ struct prv_store_conf {
     char master[PRV_STORE_NAME_MAX + 1]; /* what sentinels call the primary */
     unsigned db;
     uint32_t timeout_ms;
+    uint32_t wait; /* replicas that must have a change */
     bool auth;
     char user[PRV_STORE_NAME_MAX + 1];
     char password[PRV_STORE_PASSWORD_MAX + 1];
@@ -123,11 +124,16 @@ prv_op *prv_op_copy(const prv_op *op);
 /* RESP for op, freed by redisFreeCommand(); false: no memory. eval: the script's text instead of
  * its SHA-1. */
 bool prv_op_format(const prv_op *op, const prv_scripts *scripts, bool eval, char **out, size_t *n);
+/* Takes back a change that was made, and nothing else: the record is as `before`, HGETALL's answer
+ * from right before it; not an array: there was none. */
+bool prv_undo_format(const prv_op *op, const redisReply *before, char **out, size_t *n);
 /* Formats any command. */
 bool prv_words_format(const prv_str *words, size_t n, char **out, size_t *len);
 /* Redis' answer to op. The views point into `r`; r NULL: unavailable. */
 void prv_answer_read(const prv_op *op, const redisReply *r, prv_reply *out,
                      prv_str pairs[PRV_PAIRS_MAX]);
+/* A change that was made, now or before. */
+bool prv_answer_done(const redisReply *r);
 bool prv_answer_noscript(const redisReply *r);
 /* What an error reply means, to stand behind "Redis at X ": never the server's own words, which may
  * quote what was sent. */

@@ -44,10 +44,7 @@ prv_op *prv_op_copy(const prv_op *op)
     if (copy == NULL)
         return NULL;
     char *p = (char *)(copy + 1);
-    copy->kind = op->kind;
-    copy->wait_ms = op->wait_ms;
-    copy->stamp = op->stamp;
-    copy->n_args = op->n_args;
+    *copy = *op; /* its views follow */
     for (size_t i = 0; i <= op->n_args; i++) {
         const prv_str *from = i == 0 ? &op->key : &op->args[i - 1];
         prv_str *to = i == 0 ? &copy->key : &copy->args[i - 1];
@@ -125,6 +122,43 @@ bool prv_op_format(const prv_op *op, const prv_scripts *scripts, bool eval, char
     return prv_words_format(w, k, out, n);
 }
 
+static bool text_of(const redisReply *r, prv_str *out)
+{
+    if (r == NULL || (r->type != REDIS_REPLY_STRING && r->type != REDIS_REPLY_STATUS))
+        return false;
+    *out = (prv_str){r->str, (size_t)r->len};
+    return true;
+}
+
+static bool str_is(prv_str s, const char *word)
+{
+    return s.n == strlen(word) && memcmp(s.p, word, s.n) == 0;
+}
+
+bool prv_undo_format(const prv_op *op, const redisReply *before, char **out, size_t *n)
+{
+    const char *argv[5 + PRV_BOUND_ARRAY];
+    size_t argl[5 + PRV_BOUND_ARRAY], k = 0;
+    const prv_str words[] = {PRV_STR("EVAL"), str_of(prv_script_undo), PRV_STR("1"), op->key,
+                             op->args[0]};
+    for (; k < sizeof words / sizeof *words; k++) {
+        argv[k] = words[k].p;
+        argl[k] = words[k].n;
+    }
+    bool record = before != NULL && before->type == REDIS_REPLY_ARRAY;
+    for (size_t i = 0; record && i < (size_t)before->elements && i < PRV_BOUND_ARRAY; i++) {
+        prv_str text;
+        if (!text_of(before->element[i], &text))
+            return false;
+        argv[k] = text.p;
+        argl[k++] = text.n;
+    }
+    long long made = redisFormatCommandArgv(out, (int)k, argv, argl);
+    if (made > 0)
+        *n = (size_t)made;
+    return made > 0;
+}
+
 /* ---- answers */
 
 static const struct trouble {
@@ -163,17 +197,16 @@ const char *prv_answer_trouble(const redisReply *r)
                                                      : "answers out of step";
 }
 
+bool prv_answer_done(const redisReply *r)
+{
+    prv_str word;
+    return r != NULL && r->type == REDIS_REPLY_ARRAY && r->elements > 0 &&
+           text_of(r->element[0], &word) && str_is(word, "done");
+}
+
 bool prv_answer_noscript(const redisReply *r)
 {
     return reply_word(r, "NOSCRIPT");
-}
-
-static bool text_of(const redisReply *r, prv_str *out)
-{
-    if (r == NULL || (r->type != REDIS_REPLY_STRING && r->type != REDIS_REPLY_STATUS))
-        return false;
-    *out = (prv_str){r->str, (size_t)r->len};
-    return true;
 }
 
 /* Elements from `first` on as field, value, ... */
@@ -189,11 +222,6 @@ static bool read_pairs(const redisReply *r, size_t first, prv_reply *out, prv_st
     out->n = n;
     out->pairs = pairs;
     return true;
-}
-
-static bool str_is(prv_str s, const char *word)
-{
-    return s.n == strlen(word) && memcmp(s.p, word, s.n) == 0;
 }
 
 static void read_array(const prv_op *op, const redisReply *r, prv_reply *out, prv_str *pairs)

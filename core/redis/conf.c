@@ -396,6 +396,7 @@ prv_code prv_store_conf_parse(const prv_store_settings *settings, prv_store_conf
     if (conf == NULL)
         return refuse(err, PRV_ERR_NOMEM, "no memory for privacy_store");
     conf->timeout_ms = settings->timeout_ms;
+    conf->wait = settings->wait;
     rc = str_put(settings->prefix, conf->prefix, sizeof conf->prefix)
              ? parse_url(settings, conf, err)
              : refuse(err, PRV_ERR_VALUE, "privacy_store_prefix must have at most %d characters",

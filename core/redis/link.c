@@ -22,6 +22,7 @@ void prv_link_close(prv_backend *b, prv_cmds *left)
     b->io = NULL;
     b->conn = NULL;
     b->link = PRV_LINK_DOWN;
+    b->scripted = false;
     prv_cmds_append(left, &b->held);
     prv_cmds_append(left, &b->sent);
 }
@@ -58,7 +59,7 @@ static void link_ended(prv_backend *b)
     bool failed = false;
     prv_link_close(b, &left);
     for (prv_cmd *cmd = prv_cmds_take(&left); cmd != NULL; cmd = prv_cmds_take(&left)) {
-        if (cmd->kind == PRV_CMD_OP && cmd->first != NULL && !cmd->retried) {
+        if (cmd->kind == PRV_CMD_OP && (cmd->first != NULL || cmd->undoing) && !cmd->retried) {
             cmd->retried = true;
             cmd->sent_ms = 0;
             prv_cmds_add(&again, cmd);
@@ -190,19 +191,20 @@ static bool link_format(prv_backend *b, prv_cmd *cmd)
 {
     char *text = NULL;
     size_t len = 0;
-    if (!prv_op_format(cmd->op, &b->store->scripts, cmd->eval, &text, &len))
+    if (!(cmd->undoing ? prv_undo_format(cmd->op, cmd->before, &text, &len)
+                       : prv_op_format(cmd->op, &b->store->scripts, cmd->eval, &text, &len)))
         return false;
     bool ok = prv_conn_add(b->conn, text, len);
     redisFreeCommand(text);
     return ok;
 }
 
-/* ASKING opens a slot that is moving in for the next command alone. */
-static bool link_asking(prv_backend *b, int64_t now)
+/* A command that is no operation. */
+static bool link_words(prv_backend *b, prv_cmd_kind kind, const prv_str *words, size_t n,
+                       int64_t now)
 {
-    const prv_str word = PRV_STR("ASKING");
-    prv_cmd *cmd = prv_cmd_new(b->store, PRV_CMD_GREETING);
-    if (cmd == NULL || !prv_conn_words(b->conn, &word, 1)) {
+    prv_cmd *cmd = prv_cmd_new(b->store, kind);
+    if (cmd == NULL || !prv_conn_words(b->conn, words, n)) {
         if (cmd != NULL)
             prv_cmd_free(b->store, cmd);
         return false;
@@ -210,6 +212,34 @@ static bool link_asking(prv_backend *b, int64_t now)
     cmd->left = PRV_STATUS_WANTED;
     link_expect(b, cmd, now);
     return true;
+}
+
+/* An operation with what belongs before it. ASKING opens a slot that is moving in for the next
+ * command alone. */
+static bool link_operation(prv_backend *b, prv_cmd *cmd, int64_t now)
+{
+    const prv_str asking = PRV_STR("ASKING"), before[] = {PRV_STR("HGETALL"), cmd->op->key};
+    cmd->eval = cmd->eval || (b->of != NULL && !b->scripted);
+    b->scripted = b->of != NULL;
+    bool looks = b->of != NULL && cmd->op->raises && !cmd->undoing;
+    if (looks && ((cmd->asking && !link_words(b, PRV_CMD_GREETING, &asking, 1, now)) ||
+                  !link_words(b, PRV_CMD_BEFORE, before, 2, now)))
+        return false;
+    if ((cmd->asking && !link_words(b, PRV_CMD_GREETING, &asking, 1, now)) || !link_format(b, cmd))
+        return false;
+    link_expect(b, cmd, now);
+    return true;
+}
+
+/* The replicas have less time than the request, so that their silence is not taken for Redis'. */
+static bool link_wait(prv_backend *b, int64_t now)
+{
+    char replicas[12], ms[12];
+    const prv_store_conf *conf = b->store->conf;
+    int n = snprintf(replicas, sizeof replicas, "%u", (unsigned)conf->wait);
+    int m = snprintf(ms, sizeof ms, "%u", (unsigned)(conf->timeout_ms - conf->timeout_ms / 4));
+    const prv_str words[] = {PRV_STR("WAIT"), {replicas, (size_t)n}, {ms, (size_t)m}};
+    return link_words(b, PRV_CMD_WAIT, words, 3, now);
 }
 
 static bool link_ping(prv_backend *b, prv_cmd *ping, int64_t now)
@@ -226,22 +256,25 @@ static void link_write(prv_backend *b)
 {
     int64_t now = prv_store_now(b->store);
     prv_cmds dead = {NULL, NULL};
-    bool any = b->probe;
+    bool any = b->probe, broken = false, changes = false;
     for (prv_cmd *cmd = prv_cmds_take(&b->pending); cmd != NULL; cmd = prv_cmds_take(&b->pending)) {
         /* Nobody waits any more: a read is pointless, and a write was reported as not done. */
-        bool pointless = cmd->first == NULL && (prv_op_reads(cmd->op) || cmd->dropped);
-        if (pointless || (cmd->asking && !link_asking(b, now)) || !link_format(b, cmd)) {
+        bool pointless =
+            cmd->first == NULL && !cmd->undoing && (prv_op_reads(cmd->op) || cmd->dropped);
+        bool sent = !pointless && link_operation(b, cmd, now);
+        if (!sent)
             prv_cmds_add(&dead, cmd);
-            continue;
-        }
-        link_expect(b, cmd, now);
-        any = true;
+        any = any || sent;
+        changes = changes || (sent && !cmd->undoing);
+        broken = broken || (!sent && !pointless);
     }
+    if (changes && b->of != NULL)
+        broken = broken || !link_wait(b, now);
     b->probing = b->probing || b->probe;
     b->probe = false;
     if (any) {
         prv_cmd *ping = ping_new(b);
-        if (ping == NULL || !link_ping(b, ping, now)) {
+        if (broken || ping == NULL || !link_ping(b, ping, now)) {
             if (ping != NULL)
                 prv_cmd_free(b->store, ping);
             link_fail(b, "cannot be asked: no memory or no randomness");
@@ -255,6 +288,8 @@ static void link_write(prv_backend *b)
 void prv_link_flush(prv_backend *b)
 {
     if (b->left || (b->pending.head == NULL && !b->probe))
+        return;
+    if (b->of != NULL && b->link == PRV_LINK_UP && b->sent.head != NULL)
         return;
     if (b->link == PRV_LINK_UP) {
         link_write(b);
@@ -286,6 +321,46 @@ static void link_pong(prv_backend *b, prv_cmd *ping)
         prv_cmd_deliver(b->store, prv_cmds_take(&b->held));
 }
 
+/* How many replicas have all of this flush. */
+static void link_waited(prv_backend *b, const redisReply *reply)
+{
+    const unsigned wanted = b->store->conf->wait;
+    long long have = reply->type == REDIS_REPLY_INTEGER ? reply->integer : -1;
+    bool kept = have >= (long long)wanted;
+    for (prv_cmd *cmd = b->held.head; cmd != NULL && !kept; cmd = cmd->next)
+        cmd->unkept = true;
+    if (b->unkept_said != kept)
+        return;
+    b->unkept_said = !kept;
+    if (kept)
+        prv_store_say(b->store, PRV_LOG_NOTICE,
+                      "Redis at %s has its replicas in step again; choices are stored",
+                      b->peer.label);
+    else if (have >= 0)
+        prv_store_say(b->store, PRV_LOG_WARN,
+                      "Redis at %s has %lld replicas in step, and privacy_store_wait wants %u; "
+                      "choices are not stored",
+                      b->peer.label, have, wanted);
+    else
+        prv_store_say(b->store, PRV_LOG_WARN,
+                      "Redis at %s %s when asked for its replicas (WAIT); choices are not stored",
+                      b->peer.label, prv_answer_trouble(reply));
+}
+
+/* What stood in the record that an operation changes. */
+static void link_before(prv_backend *b, prv_cmd *cmd)
+{
+    prv_cmd *next = b->sent.head;
+    while (next != NULL && next->kind == PRV_CMD_GREETING)
+        next = next->next;
+    if (next != NULL && next->kind == PRV_CMD_OP) {
+        if (next->before != NULL)
+            freeReplyObject(next->before);
+        next->before = cmd->reply;
+        cmd->reply = NULL;
+    }
+}
+
 /* A reply in its place; takes `reply`. */
 static void link_reply(prv_backend *b, redisReply *reply)
 {
@@ -300,6 +375,14 @@ static void link_reply(prv_backend *b, redisReply *reply)
     cmd->reply = reply;
     if (cmd->kind == PRV_CMD_OP) {
         prv_cmds_add(&b->held, cmd);
+        return;
+    }
+    if (cmd->kind == PRV_CMD_WAIT || cmd->kind == PRV_CMD_BEFORE) {
+        if (cmd->kind == PRV_CMD_WAIT)
+            link_waited(b, reply);
+        else
+            link_before(b, cmd);
+        prv_cmd_free(b->store, cmd);
         return;
     }
     bool ping = cmd->kind == PRV_CMD_PING;

@@ -54,7 +54,7 @@ void prv_route_known(prv_store *s)
 static prv_backend *backend_at(prv_store *s, const prv_peer *peer)
 {
     for (size_t i = 0; i < s->n_backends; i++) {
-        if (prv_peer_same(&s->backends[i]->peer, peer))
+        if (s->backends[i]->of == NULL && prv_peer_same(&s->backends[i]->peer, peer))
             return s->backends[i];
     }
     return prv_backend_new(s, peer);
@@ -190,7 +190,8 @@ void prv_route_slots(prv_store *s, const prv_slot_map *map)
     for (size_t i = 0; i < PRV_SLOTS; i++)
         s->slots[i] = place[map->slot[i]];
     for (size_t i = 0; i < s->n_backends; i++) {
-        if (!s->backends[i]->listed)
+        const prv_backend *b = s->backends[i];
+        if (!(b->of != NULL ? b->of : b)->listed)
             cluster_reroute(s, s->backends[i]);
     }
     prv_store_retarget(s);
@@ -198,6 +199,11 @@ void prv_route_slots(prv_store *s, const prv_slot_map *map)
 }
 
 /* ---- the turn */
+
+static bool is_idle(const prv_backend *b)
+{
+    return b->pending.head == NULL && b->sent.head == NULL && b->held.head == NULL;
+}
 
 static void retire(prv_store *s, size_t i)
 {
@@ -223,13 +229,17 @@ void prv_route_turn(prv_store *s, int64_t now)
             prv_cmds_add(&s->later, cmd);
     }
     for (size_t i = 0; s->conf->topology == PRV_CLUSTER && i < s->n_backends;) {
-        const prv_backend *b = s->backends[i];
-        bool idle = !b->listed && b->pending.head == NULL && b->sent.head == NULL &&
-                    b->held.head == NULL && now - b->used_ms >= IDLE_MS;
-        if (idle)
+        prv_backend *b = s->backends[i];
+        bool gone = b->of == NULL && !b->listed && is_idle(b) && now - b->used_ms >= IDLE_MS;
+        if (gone && b->writer == NULL) {
             retire(s, i);
-        else
+        } else if (gone && is_idle(b->writer)) {
+            retire(s, place_of(s, b->writer) - 1u);
+            b->writer = NULL;
+            i = 0;
+        } else {
             i++;
+        }
     }
 }
 

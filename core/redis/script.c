@@ -15,6 +15,7 @@ const char prv_script_change[] =
     "  if not string.find(change.err or '', 'WRONGTYPE', 1, true) then return change end\n"
     "  wrong = true\n"
     "elseif change and change ~= '' and change == ARGV[1] then\n"
+    "  redis.call('HSET', key, 'change', change)\n" /* for a WAIT that follows */
     "  return reply('done')\n"
     "end\n"
     "local seq = not wrong and redis.call('HGET', key, 'seq')\n"
@@ -77,3 +78,15 @@ const char prv_script_age[] =
     "local r = redis.call('HGETALL', key)\n"
     "table.insert(r, 1, 'done')\n"
     "return r\n";
+
+const char prv_script_undo[] =
+    "local key = KEYS[1]\n"
+    "if redis.pcall('HGET', key, 'change') ~= ARGV[1] then return 0 end\n"
+    "if #ARGV == 1 then return redis.call('DEL', key) end\n"
+    "local stays = {}\n"
+    "for i = 2, #ARGV, 2 do stays[ARGV[i]] = true end\n"
+    "for i, field in ipairs(redis.call('HGETALL', key)) do\n"
+    "  if i % 2 == 1 and not stays[field] then redis.call('HDEL', key, field) end\n"
+    "end\n"
+    "redis.call('HSET', key, unpack(ARGV, 2))\n"
+    "return 1\n";

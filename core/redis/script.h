@@ -10,8 +10,8 @@
  *   [4 .. 4+2n)  field, value
  *   [4+2n ..]    fields to delete
  *   A stored record with the same change id answers as done. A key of another type is replaced. The
- *   reply is {"done"|"conflict", field, value, ...}. Fields not named stay as they are. A stored seq
- *   that is no decimal number of 32 bits counts as 0.
+ *   reply is {"done"|"conflict", field, value, ...}. Fields not named stay as they are. A stored
+ * seq that is no decimal number of 32 bits counts as 0.
  *
  * PRV_OP_AGE
  *   [0]          the age as read, "" for none
@@ -34,5 +34,8 @@
 
 extern const char prv_script_change[];
 extern const char prv_script_age[];
+/* KEYS[1], ARGV: a change id, then the fields and values of before. If that change still stands,
+ * the record is put back; without fields there was none. The TTL stays. */
+extern const char prv_script_undo[];
 
 #endif

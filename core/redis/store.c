@@ -156,6 +156,8 @@ void prv_cmd_free(prv_store *s, prv_cmd *cmd)
     cmd_close(s, cmd);
     if (cmd->reply != NULL)
         freeReplyObject(cmd->reply);
+    if (cmd->before != NULL)
+        freeReplyObject(cmd->before);
     free(cmd->op);
     free(cmd);
     s->n_cmds--;
@@ -216,6 +218,27 @@ static void note_refusal(const prv_store *s, const prv_cmd *cmd, const prv_reply
                       writes ? "takes choices" : "gives records");
 }
 
+/*
+ * privacy_store_wait: a grant that was made and is not acknowledged, because too few replicas have
+ * it or because nobody waits any more, is taken back before anybody is told. True: it is on its
+ * way.
+ */
+static bool cmd_undo(const prv_store *s, prv_cmd *cmd)
+{
+    bool made = s->conf->wait > 0 && prv_answer_done(cmd->reply);
+    bool refused = cmd->unkept || cmd->dropped;
+    bool back = made && refused && cmd->op->raises && !cmd->undoing;
+    if ((made && cmd->unkept) || back || (cmd->undoing && cmd->reply != NULL)) {
+        freeReplyObject(cmd->reply);
+        cmd->reply = NULL;
+    }
+    if (back) {
+        cmd->undoing = true;
+        prv_backend_add(cmd->backend, cmd);
+    }
+    return back;
+}
+
 void prv_cmd_deliver(prv_store *s, prv_cmd *cmd)
 {
     prv_str pairs[PRV_PAIRS_MAX];
@@ -227,7 +250,7 @@ void prv_cmd_deliver(prv_store *s, prv_cmd *cmd)
         prv_backend_add(cmd->backend, cmd);
         return;
     }
-    if (prv_route_again(s, cmd))
+    if (prv_route_again(s, cmd) || cmd_undo(s, cmd))
         return;
     cmd_close(s, cmd);
     prv_answer_read(cmd->op, cmd->reply, &reply, pairs);
@@ -302,7 +325,8 @@ static void expire_waits(prv_store *s, int64_t now)
         const bool whole = w->whole;
         if (cmd->first == w && w->next == NULL)
             cmd->dropped = true;
-        if (whole && cmd->backend != NULL && (!any || !cmd->backend->lost)) {
+        if (whole && cmd->backend != NULL && cmd->backend->of == NULL &&
+            (!any || !cmd->backend->lost)) {
             char why[64];
             snprintf(why, sizeof why, "does not answer within %u ms",
                      (unsigned)s->conf->timeout_ms);
@@ -381,7 +405,7 @@ void prv_store_leave(prv_store *s)
 static prv_backend *backend_of(prv_store *s, const prv_peer *peer)
 {
     for (size_t i = 0; i < s->n_backends; i++) {
-        if (prv_peer_same(&s->backends[i]->peer, peer))
+        if (s->backends[i]->of == NULL && prv_peer_same(&s->backends[i]->peer, peer))
             return s->backends[i];
     }
     return NULL;

@@ -28,7 +28,13 @@
 #define PRV_QUEUE_FIRST_MS 100
 #define PRV_QUEUE_LAST_MS 5000
 
-typedef enum prv_cmd_kind { PRV_CMD_OP, PRV_CMD_PING, PRV_CMD_GREETING } prv_cmd_kind;
+typedef enum prv_cmd_kind {
+    PRV_CMD_OP,
+    PRV_CMD_PING,
+    PRV_CMD_GREETING,
+    PRV_CMD_BEFORE, /* reads the record that the next operation may have to put back */
+    PRV_CMD_WAIT
+} prv_cmd_kind;
 
 typedef struct prv_backend prv_backend;
 
@@ -42,12 +48,15 @@ typedef struct prv_cmd {
     bool eval;
     bool dropped; /* its last waiter was told `unavailable` */
     bool asking;  /* sent where a slot is moving to */
+    bool unkept;  /* too few replicas have it */
+    bool undoing; /* so it is taken back */
     uint8_t again;
     uint64_t hash;
     size_t left;     /* of a greeting: replies to come, this one included */
     int64_t sent_ms; /* 0: not yet */
     int64_t due_ms;  /* of one that is tried again later */
     redisReply *reply;
+    redisReply *before;
     prv_op *op;
     prv_wait *first; /* waits */
     char nonce[PRV_NONCE_LEN + 1];
@@ -65,7 +74,7 @@ struct prv_wait {
     prv_wait *deadline_next, *deadline_prev; /* of the store, by deadline */
     int64_t deadline;
     int64_t asked_us; /* when it was submitted, for the latency */
-    bool whole; /* the whole time-out was waited: that says something about the store */
+    bool whole;       /* the whole time-out was waited: that says something about the store */
     prv_done done;
     void *arg;
 };
@@ -98,8 +107,13 @@ struct prv_backend {
     prv_peer peer;
     prv_cell *cell; /* the zone's, or its own */
     prv_cell own;
-    bool listed; /* a primary as far as we were told; others go when they are idle */
-    bool left;   /* is no primary: nothing is sent until we are told who is */
+    prv_backend *writer; /* privacy_store_wait: the connection for changes, to the same Redis */
+    prv_backend *of;     /* a writer's own backend */
+    bool unkept_said;
+    bool
+        scripted; /* a writer's connection has sent the script's text: NOSCRIPT would cost a WAIT */
+    bool listed;  /* a primary as far as we were told; others go when they are idle */
+    bool left;    /* is no primary: nothing is sent until we are told who is */
     int64_t used_ms;
     prv_link link;
     prv_conn *conn;
@@ -116,7 +130,9 @@ struct prv_backend {
     bool refused[2]; /* reads, writes: Redis answered with an error, and it was said */
 };
 
-#define PRV_BACKENDS_MAX (PRV_PRIMARIES_MAX + 16) /* and where slots are moving to */
+#define PRV_BACKENDS_MAX                                                                           \
+    (2 * (PRV_PRIMARIES_MAX + 16)) /* and where slots are moving to; writers                       \
+                                    */
 
 /* scout.c: the connection that finds out where primaries are */
 typedef enum prv_scout_state {

@@ -206,6 +206,20 @@ prv_code prv_timeout_parse(prv_str arg, uint32_t *ms, prv_error *err)
     return PRV_OK;
 }
 
+prv_code prv_store_wait_parse(prv_str arg, uint32_t *replicas, prv_error *err)
+{
+    static const unit one[] = {{{"", 0}, 1}};
+    uint64_t value;
+
+    if (!number_with_unit(arg, one, 1, PRV_WAIT_MAX, &value)) {
+        return prv_conf_fail(err, PRV_ERR_VALUE,
+                             "replicas to wait for \"%.*s\": expected a number from 0 to %d",
+                             PRV_CONF_SHOW(arg), PRV_WAIT_MAX);
+    }
+    *replicas = (uint32_t)value;
+    return PRV_OK;
+}
+
 prv_code prv_home_parse(prv_str arg, prv_str *out, prv_error *err)
 {
     prv_str rest = arg;

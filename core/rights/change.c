@@ -320,6 +320,7 @@ static prv_change_step change_write(prv_change_run *run, uint32_t expected, prv_
     if (!kept || !prv_record_change(site->policy, site->keys, site->prefix, &run->next, expected,
                                     &meta, rq->env, op))
         return change_local(run);
+    op->raises = change_raises(&run->change, &rq->state);
     run->reading = false;
     run->stamp = prv_request_stamp(rq, run->next.id);
     run->attempted = run->next.seq;

@@ -125,6 +125,18 @@ def check_store_timeout(serve, upstream):
         assert took[0] < 0.9 < took[1] < 3
 
 
+def check_store_wait(serve, upstream):
+    status, said = serve.check(Site(store="redis://127.0.0.1:1", main={"store_wait": "17"}))
+    assert status != 0 and "from 0 to 16" in said
+    if serve.redis:  # it has no replica; with some: test_topologies.py
+        run = serve(Site(main={"store_wait": "1", "store_timeout": "400ms"}), fresh=True)
+        who = Visitor(run)
+        answer = who.post_json("/privacy/consent", {"purposes": {"statistics": True}})
+        assert answer.status == 503 and answer.all("Set-Cookie") == []
+        assert not serve.redis.keys("privacy:consent:*"), "taken back"
+        assert Visitor(serve(Site(main={"store_wait": "0"}))).choose(statistics=True)
+
+
 def check_store_prefix(serve, upstream):
     if serve.redis:
         run = serve(Site(main={"store_prefix": "privacy:two:"}))
@@ -236,7 +248,7 @@ def check_status(serve, upstream):
 ROWS = {"privacy": check_privacy, "privacy_policy": check_policy, "privacy_key_file": check_key_file,
         "privacy_cookie": check_cookie, "privacy_zone": check_zone, "privacy_store": check_store,
         "privacy_store_password_file": check_store_password_file, "privacy_store_timeout": check_store_timeout,
-        "privacy_store_prefix": check_store_prefix, "privacy_on_store_failure": check_on_store_failure,
+        "privacy_store_wait": check_store_wait, "privacy_store_prefix": check_store_prefix, "privacy_on_store_failure": check_on_store_failure,
         "privacy_region": check_region, "privacy_require": check_require, "privacy_min_age": check_min_age,
         "privacy_vendor": check_vendor, "privacy_home": check_home, "privacy_endpoint": check_endpoint,
         "privacy_well_known": check_well_known, "privacy_limit": check_limit, "privacy_forward": check_forward,

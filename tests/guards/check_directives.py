@@ -48,7 +48,7 @@ OWN = {
         "vendor_place": "where a message points", "endpoint_place": "where a message points"},
     "prv_dir_conf": {},
     "prv_server_conf": {n: "main server only, copied with the parent" for n in
-                        ("zone_bytes", "store_url", "store_at", "password_file", "tls_ca", "tls_cert", "tls_key", "timeout_ms", "prefix", "store",
+                        ("zone_bytes", "store_url", "store_at", "password_file", "tls_ca", "tls_cert", "tls_key", "timeout_ms", "store_wait", "prefix", "store",
                          "shared")},
 }
 
