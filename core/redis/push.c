@@ -345,10 +345,12 @@ static bool line_reply(push_line *line, const redisReply *r, int64_t now)
     }
     switch (line->phase) {
     case LINE_GREETING:
+        if (prv_greeting_trouble(line->push->conf, line->nonce, line->replies, r) != NULL)
+            return false;
         if (--line->replies > 0)
-            return r->type == REDIS_REPLY_STATUS;
+            return true;
         line->phase = LINE_ASKING;
-        return prv_nonce_matches(line->nonce, r) && line_words(line, ask, 2);
+        return line_words(line, ask, 2);
     case LINE_ASKING:
         line->phase = LINE_TRACKING;
         return r->type == REDIS_REPLY_INTEGER && line_track(line, r->integer, now);

@@ -1,4 +1,5 @@
 """Sentinel and Cluster: primaries are found, followed and changed under load, and no acknowledged choice is lost on the way."""
+import signal
 import threading
 import time
 
@@ -13,9 +14,9 @@ from harness.topologies import Cluster, Sentinels
 pytestmark = pytest.mark.stores("topology")
 
 
-def site(topology, workers=2, **main):
+def site(topology, workers=2, log=False, **main):
     return Site(Loc("/", proxy=True), Loc("/stats/", proxy=True, require="statistics"), store=topology.url,
-                server={"limit": "off"}, workers=workers, main={"store_password_file": topology.password_file, "store_timeout": "2s", **main})
+                server={"limit": "off"}, workers=workers, log=log, main={"store_password_file": topology.password_file, "store_timeout": "2s", **main})
 
 
 @pytest.fixture(scope="session")
@@ -226,3 +227,57 @@ def test_privacyctl_goes_where_the_records_are(serve, sentinels, cluster):
         total = sum(len(n.keys("privacy:consent:*")) for n in ([topology.primary()] if topology is sentinels
                                                                else cluster.primaries()))
         assert f"records {total}\n" in counted
+
+
+def remembered(run, who):
+    """The worker answers from its cache: everybody who could change the record is heard."""
+    def seen():
+        target = f"/x?{time.monotonic_ns()}"
+        who.get(target)
+        return run.logged(target)["state"] == "cache"
+    assert wait_for(seen, 15), run.log()
+
+
+def test_changes_are_heard_from_every_primary_and_its_successor(serve, sentinels, cluster):
+    for topology in (sentinels, cluster):
+        run = serve(site(topology, log=True), fresh=True)
+        people = visitors(run, 6)
+
+        def owner(who):
+            return topology.primary() if topology is sentinels else cluster.owner(f"privacy:consent:{{{ident(who)}}}")
+        while topology is cluster and len({owner(w) for w in people[2:]}) < 3:
+            people += visitors(run, 1)
+
+        def refused_at_once(who):
+            remembered(run, who)
+            assert who.get("/stats/x").status == 200
+            owner(who).r.hset(f"privacy:consent:{{{ident(who)}}}", "refused", "statistics")
+            assert wait_for(lambda: who.get("/stats/x").status == 403, 2, 0.005)
+        for who in people[2:]:
+            refused_at_once(who)
+        before = owner(people[0])
+        topology.failover() if topology is sentinels else topology.failover(before)
+        assert wait_for(lambda: owner(people[0]) not in (None, before), 20)
+        refused_at_once(people[0])
+
+
+def test_a_grant_waits_for_replicas(serve, sentinels):
+    run = serve(site(sentinels, store_wait="2", store_timeout="1s"), fresh=True)
+    who = Visitor(run)
+    choose(who, statistics=True)
+    replicas = [s for s in sentinels.redises if s is not sentinels.primary()]
+    assert all(s.record(ident(who))["granted"] == "statistics" for s in replicas)
+    before = stored(sentinels, who)
+    replicas[0].process.send(signal.SIGSTOP)
+    try:
+        answer = who.post_json("/privacy/consent", {"purposes": {"marketing": True}})
+        assert answer.status == 503 and answer.all("Set-Cookie") == []
+        assert stored(sentinels, who) == before, "taken back"
+        assert "marketing" not in who.allowed() and "statistics" in who.allowed()
+        answer = who.post_json("/privacy/consent", {"purposes": {"statistics": False}})
+        assert answer.status == 202 and answer.json()["stored"] is False
+        assert who.get("/stats/x").status == 403
+    finally:
+        replicas[0].process.send(signal.SIGCONT)
+    choose(who, marketing=True)
+    assert stored(sentinels, who)["granted"] == "marketing"
