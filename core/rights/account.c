@@ -124,7 +124,8 @@ static prv_change_step finish(prv_account_run *run)
 {
     prv_request *rq = run->rq;
     const prv_request *a = rq->account;
-    /* What this node has just written it does not find missing, though the push is still to come. */
+    /* What this node has just written it does not find missing, though the push is still to come.
+     */
     prv_subject_keep(a->zone, a->subject, prv_request_tag(a), a->state.id, 0, a->env->now_ms);
     rq->account->pointed = true;
     rq->account->has_token =
@@ -210,7 +211,7 @@ static bool want_change(prv_request *rq, prv_op *op)
     prv_change change = {.refuse = take_owed(rq),
                          .restricted = -1,
                          .signals = rq->signals,
-                         .method = PRV_STR("signal")};
+                         .method = gpc ? PRV_STR("signal") : PRV_STR("api")};
     prv_change_run run;
     if (gpc)
         change.refuse |= gpc_refuses(policy);

@@ -63,6 +63,37 @@ def test_commitment_05_rb2b_for_us_visitors_only(serve, upstream, region, gpc, c
     assert answer.status == (200 if passes else 204) and len(upstream.seen("/b2b/x")) == passes
 
 
+@pytest.mark.asan
+@pytest.mark.parametrize("known", ["by password", "by the application"])
+def test_commitment_06_session_replay_for_logged_in_users(serve, server, store, upstream, known):
+    """The ingest path takes recordings of who is logged in and consents; of nobody else, and not on any other's consent."""
+    from test_accounts import ALICE, AUTH, BOB, FILES
+    run = serve(site([Loc("/in/", proxy=True, subject=True, require="session-replay", **AUTH),
+                      Loc("/me/", endpoint=True, subject=True, **AUTH)], files=FILES))
+    start, choose = ("/in/v1/web/start", "/me/consent") if known == "by password" else ("/ingest/v1/web/start", "/privacy/consent")
+
+    def as_(who, name):
+        if known == "by password":
+            return {"alice": [ALICE], "bob": [BOB], "-": []}[name]
+        upstream.headers = [("Privacy-Subject", name)]
+        who.get("/login")
+        upstream.headers = []
+        return []
+
+    who = Visitor(run)
+    who.choose(**{"session-replay": True})
+    who.request("POST", start, as_(who, "-"))
+    lines = as_(who, "alice")
+    who.request("POST", start, lines)
+    assert upstream.seen(start) == []
+    assert who.post_json(choose, {"purposes": {"session-replay": True}}, lines).status == 200
+    assert who.request("POST", start, lines).status == 200 and len(upstream.seen(start)) == 1
+    who.request("POST", start, [*lines, "Sec-GPC: 1"])
+    who.request("POST", start, as_(who, "bob"))
+    who.request("POST", start, as_(who, "-"))
+    assert len(upstream.seen(start)) == 1
+
+
 def test_commitment_08_self_managed_installs_never_track(serve, upstream):
     """Whatever the cookie says: every tracking purpose and vendor is off."""
     own = shipped("policy.self-managed.json")
