@@ -138,3 +138,15 @@ class ServerFaults(Injector):
             return
         self.count[f"{node.server} {whom} {kind}"] += 1
         self.sleep(0.8, 3.0) if kind != "reload" else self.sleep(2.0, 4.0)
+
+
+class ReplicaFaults(Injector):
+    """A primary killed, stopped until it was replaced, or replaced on purpose; then all is repaired."""
+
+    def strike(self):
+        kind = self.pick({"kill": 3, "hang": 3, "replace": 2})
+        getattr(self.fleet.redis, kind)()
+        self.count[f"primary {kind}"] += 1
+        self.sleep(0.5, 2.0)
+        self.fleet.redis.repair()
+        self.sleep(0.5, 2.0)

@@ -44,8 +44,9 @@ class Contradiction(Exception):
 class Visitor:
     """The history of one visitor and what follows from it. Times are monotonic seconds, `began` before the first byte was sent."""
 
-    def __init__(self, name):
+    def __init__(self, name, loses=False):
         self.name = name
+        self.loses = loses    # the store may forget (asynchronous replication): grants and edits, not the visitor's own refusals
         self.history = []
         self.id = None
         self.stored = False   # the last acknowledged choice is in Redis and nothing else is under way
@@ -105,9 +106,20 @@ class Visitor:
         return why
 
     def _told(self, purpose, choices, may, why):
-        if choices and choices[purpose] not in may:
+        if not choices or choices[purpose] in may:
+            return
+        if not self._lost(purpose, choices[purpose] == "G", why):
             raise Contradiction(f"the answer says {choices[purpose]} of {purpose}, which was to be "
                                 f"{' or '.join(sorted(may))}", why, self.cells[purpose].why)
+
+    def _lost(self, purpose, shown, why):
+        """Is it what the store may have forgotten?"""
+        cell = self.cells[purpose]
+        if not self.loses or (shown and purpose not in self.lowered) or (not shown and cell.values == {"R"}):
+            return False
+        self.losses.append((purpose, why, cell.why))
+        self.cells[purpose] = Cell(cell.values | ({"G"} if shown else {"N"}), cell.unknown, why=cell.why)
+        return True
 
     def _maybe(self, purposes, value, why):
         for p in purposes:
@@ -153,9 +165,8 @@ class Visitor:
             self.cells[purpose] = Cell(cell.values | {value}, cell.unknown, cell.late, cell.until, why)
 
     # ---- decisions
-    def looked(self, node, allowed, state, began, ended, loses=False, **note):
-        """A decision with the newest cookie. loses: the store may forget (asynchronous replication), which only takes away grants
-        and the operator's edits."""
+    def looked(self, node, allowed, state, began, ended, **note):
+        """A decision with the newest cookie."""
         why = self.event(kind="decision", node=node, allowed=sorted(allowed), state=state, began=began, ended=ended, **note)
         degraded = state == "degraded"
         for p, cell in self.cells.items():
@@ -169,9 +180,7 @@ class Visitor:
                 continue
             if not shown and degraded:
                 continue  # less than was granted: the store is away
-            if loses and (not shown or p in self.lowered):
-                self.losses.append((p, why, cell.why))
-                self.cells[p] = Cell(cell.values | ({"N"} if not shown else {"G"}), cell.unknown, why=cell.why)
+            if self._lost(p, shown, why):
                 continue
             raise Contradiction(self._say(p, shown, may, node, state), why, cell.why)
         return why

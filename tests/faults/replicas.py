@@ -74,15 +74,24 @@ class Writer(threading.Thread):
 def at_the_primary(store, visitor_id):
     try:
         return store.record(visitor_id)
-    except (redis_py.exceptions.RedisError, AttributeError):
+    except (redis_py.exceptions.RedisError, LookupError):
         return None
 
 
 class SentinelStore(Sentinels):
     title = "Sentinel"
 
+    def holder(self, _):
+        found = self.primary()
+        if found is None:
+            raise LookupError("no primary")
+        return found
+
     def record(self, visitor_id):
-        return self.primary().record(visitor_id)
+        return self.holder(visitor_id).record(visitor_id)
+
+    def cli(self, *words):
+        return self.holder(words[1]).cli(*words)
 
     def kill(self):
         dead = self.primary()
@@ -103,6 +112,18 @@ class SentinelStore(Sentinels):
 
 class ClusterStore(Cluster):
     title = "Cluster"
+
+    def holder(self, key):
+        found = self.owner(key)
+        if found is None:
+            raise LookupError("no primary")
+        return found
+
+    def record(self, visitor_id):
+        return self.holder(f"privacy:consent:{{{visitor_id}}}").record(visitor_id)
+
+    def cli(self, *words):
+        return self.holder(words[1]).cli(*words)
 
     def kill(self):
         """Back only after its replica was promoted: started at once it would be a primary without records."""

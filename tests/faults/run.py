@@ -8,10 +8,11 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from fleet import DURABLE, Fleet, Redis, ask, decided, now
-from faults import ProxyFaults, RedisFaults, ServerFaults
+from fleet import DURABLE, Fleet, Redis, ask, decided, now, site
+from faults import ProxyFaults, RedisFaults, ReplicaFaults, ServerFaults
 from harness.proc import BUILD, wait_for
 from model import Contradiction
+from replicas import ClusterStore, SentinelStore
 from visitors import Browser
 
 
@@ -39,7 +40,7 @@ def last_look(fleet, model, cookie):
     except Contradiction as why:
         return why
     # what only the cookie knew is written behind the look
-    if not wait_for(lambda: model.held(fleet.redis.record(model.id)) is None, 5):
+    if not model.loses and not wait_for(lambda: model.held(fleet.redis.record(model.id)) is None, 5):
         return model.held(fleet.redis.record(model.id))
     return None
 
@@ -114,6 +115,33 @@ def standalone(args):
     return problems
 
 
+def replicated(args, kind):
+    """Sentinel or Cluster: no proxies, since nodes are told where primaries are. What replication forgets is counted; a refusal that
+    the visitor's own cookie carries is never forgotten."""
+    stop = threading.Event()
+    store = kind()
+    problems = []
+    try:
+        where = site(store=store.url, workers=args.workers, store_password_file=str(store.password_file))
+        fleet = Fleet(store, args.nodes, args.nodes, args.workers, url=store.url, where=where)
+        try:
+            fleet.well(30)
+            seeds = random.Random(args.seed + 1)
+            injectors = [ReplicaFaults(kind.title, fleet, seeds.random(), stop), ServerFaults("servers", fleet, seeds.random(), stop)]
+            problems, counts, browsers, struck, took = play(fleet, args, injectors, stop, kind.title, loses=True)
+            store.repair()
+            kept = finish(fleet, browsers, problems)
+            problems += fleet.complaints()
+        finally:
+            fleet.close()
+    finally:
+        store.close()
+    models = [m for b in browsers for m, _ in b.visitors]
+    counts["choices or edits that replication forgot"] = sum(len(m.losses) for m in models)
+    report(kind.title, struck, took, counts, browsers, kept, problems)
+    return problems
+
+
 def report(title, struck, took, counts, browsers, kept, problems):
     print(f"\n{title}: {struck} faults in {took:.0f} s, {kept} visitors' last promises kept on every node and in Redis")
     for key, value in sorted(counts.items()):
@@ -131,6 +159,7 @@ def arguments(argv=None):
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--faults", type=int, default=10000)
+    parser.add_argument("--store", choices=("standalone", "sentinel", "cluster"), default="standalone")
     parser.add_argument("--limit", type=float, default=1800, help="seconds")
     parser.add_argument("--nodes", type=int, default=2, help="of each server")
     parser.add_argument("--workers", type=int, default=2, help="of each node")
@@ -145,7 +174,8 @@ def main():
     if args.seed is None:
         args.seed = random.SystemRandom().randrange(1 << 30)
     print(f"seed {args.seed}", flush=True)
-    problems = standalone(args)
+    kind = {"sentinel": SentinelStore, "cluster": ClusterStore}.get(args.store)
+    problems = replicated(args, kind) if kind else standalone(args)
     if problems:
         out = Path(BUILD) / "faults.log"
         out.write_text("\n\n".join(map(str, problems)) + "\n")

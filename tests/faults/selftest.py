@@ -128,9 +128,10 @@ def a_refusal_is_never_503():
 
 def replication_may_forget_a_grant_and_never_a_refusal():
     v = visitor(statistics=True, marketing=False)
-    v.looked("n", PLAIN, "store", 0.2, 0.3, loses=True)
+    v.loses = True
+    v.looked("n", PLAIN, "store", 0.2, 0.3)
     assert len(v.losses) == 1
-    v.looked("n", with_("marketing"), "store", 0.4, 0.5, loses=True)
+    v.looked("n", with_("marketing"), "store", 0.4, 0.5)
 
 
 FINDS = (a_grant_that_is_done_is_shown, a_refusal_is_shown_without_the_store_too, a_later_answer_settles_it,

@@ -34,7 +34,7 @@ class Browser(threading.Thread):
 
     def fresh(self):
         self.born += 1
-        self.model = Visitor(f"{self.name}.{self.born}")
+        self.model = Visitor(f"{self.name}.{self.born}", self.loses)
         self.cookie = None
         self.older = []  # cookies of the same id that were the newest once
         self.synced = True  # the cookie has been renewed since the last choice that Redis may not have had
@@ -126,7 +126,7 @@ class Browser(threading.Thread):
         allowed, state = decided(answer)
         self.count["decisions"] += 1
         self.count["decisions " + state] += 1
-        self.model.looked(node.name, allowed, state, began, ended, self.loses)
+        self.model.looked(node.name, allowed, state, began, ended)
         fresh = cookie_of(answer, node)
         if fresh:
             self.keep(fresh)
