@@ -8,13 +8,15 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-PROGRAMS = (("run.py", sys.argv[1:]), ("replicas.py", []), ("measure.py", []))
+REPLICATED = ["--faults", "40", "--limit", "120", "--nodes", "1", "--visitors", "6"]
+PROGRAMS = (("run.py", sys.argv[1:]), ("run.py", ["--store", "sentinel", *REPLICATED]), ("run.py", ["--store", "cluster", *REPLICATED]),
+            ("replicas.py", []), ("measure.py", []))
 
 
 def main():
     passed = failed = 0
     for name, words in PROGRAMS:
-        print(f"== {name}", flush=True)
+        print(f"== {name} {' '.join(words)}", flush=True)
         last = ""
         with subprocess.Popen([sys.executable, "-u", HERE / name, *words], stdout=subprocess.PIPE, text=True) as child:
             for line in child.stdout:
