@@ -52,6 +52,12 @@ class Actor(Browser):
         assert wait_for(lambda: (self.look(node, navigate=False) or ("", ""))[1] == "cache", 5), \
             f"{node.name} does not decide from its cache"
 
+    def cut_off(self, node):
+        """The node reaches Redis no more, and hears nothing of what comes."""
+        node.proxy.mode = "refuse"
+        node.proxy.cut_all()
+        assert wait_for(lambda: not node.proxy.pairs, 5), f"{node.name} still has a connection"
+
     def until(self, moment):
         time.sleep(max(0.0, moment - now()))
 
@@ -63,8 +69,7 @@ def withdrawn_elsewhere_while_away(fleet, here, there):
     who = Actor(fleet)
     who.granted_at(here, statistics=True, preferences=True)
     assert wait_for(lambda: (who.look(there) or ("", ""))[1] in ("store", "cache"), 5)
-    there.proxy.mode = "refuse"
-    there.proxy.cut_all()
+    who.cut_off(there)
     who.granted_at(here, statistics=False)
     who.look(there)
     who.look(there)
@@ -101,8 +106,7 @@ def lowered_while_the_link_was_lost(fleet, here, there):
     who.known_at(there)
     other = Actor(fleet)  # shows when the node decides from its cache again
     other.granted_at(here, preferences=True)
-    there.proxy.mode = "refuse"
-    there.proxy.cut_all()
+    who.cut_off(there)
     assert wait_for(lambda: (other.look(there, navigate=False) or ("", ""))[1] == "degraded", 5)
     when = who.operator_refuses("statistics")
     there.proxy.mode = "pass"
