@@ -76,7 +76,7 @@ def withdrawals(fleet, here, others, count, disturb=None):
 
 def stop_holder(node):
     """Stops the process that holds this node's link; returns what lets it go on."""
-    pid = node.holder(set(node.proxy.links()))
+    pid = wait_for(lambda: node.holder(set(node.proxy.links())), 5)  # it may just be changing hands
     assert pid, f"{node.name} has no holder"
     os.kill(pid, signal.SIGSTOP)
     return lambda: os.kill(pid, signal.SIGCONT)
