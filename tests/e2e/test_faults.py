@@ -159,7 +159,7 @@ def test_many_requests_wait_together(through, fault, own_redis):
         assert [conn.read().status for conn in connections] == [200] * 64
         took.append(time.monotonic() - start)
     # a busy machine adds to it; one by one it would be 64 x 30 ms
-    assert 0.03 <= min(took) < 0.03 * 4 * SLOW, f"{min(took) * 1000:.0f} ms: the waits must overlap"
+    assert 0.025 <= min(took) < 0.03 * 10 * SLOW, f"{min(took) * 1000:.0f} ms: the waits must overlap"
 
 
 @pytest.mark.asan
