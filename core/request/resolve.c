@@ -414,11 +414,12 @@ static bool repair_write(prv_request *rq, unsigned what, prv_op *op)
     }
     if (next.seq == 0)
         next.seq = 1;
-    char *change = env->alloc(env->ctx, PRV_ID_LEN);
-    if (!change || !prv_id_make(env, change) ||
+    char *change = env->alloc(env->ctx, PRV_CHANGE_LEN);
+    const size_t change_len = change ? prv_change_make(env, change) : 0;
+    if (change_len == 0 ||
         prv_state_end(rq->site->policy, &next) <= env->now_ms / 1000)
         return false;
-    const prv_record_meta meta = {.change = {change, PRV_ID_LEN},
+    const prv_record_meta meta = {.change = {change, change_len},
                                   .seen = {rq->seen, rq->has_seen ? sizeof rq->seen : 0},
                                   .kept = {rq->kept_granted, rq->kept_refused},
                                   .leave_age = !adopt && !sign && !(what & PRV_REPAIR_AGE),

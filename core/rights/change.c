@@ -295,6 +295,12 @@ static bool age_same(const prv_age *a, const prv_age *b)
     return a->ok == b->ok && a->under == b->under && a->parental == b->parental && a->at == b->at;
 }
 
+static bool name_make(prv_change_run *run)
+{
+    run->name_len = prv_change_make(run->rq->env, run->name);
+    return run->name_len > 0;
+}
+
 static prv_change_step change_write(prv_change_run *run, uint32_t expected, prv_op *op)
 {
     prv_request *rq = run->rq;
@@ -309,7 +315,7 @@ static prv_change_step change_write(prv_change_run *run, uint32_t expected, prv_
      * meanwhile stands. */
     const prv_record_meta meta = {.method = run->change.method,
                                   .region = run->change.region,
-                                  .change = {run->id, PRV_ID_LEN},
+                                  .change = {run->name, run->name_len},
                                   .kept = run->kept,
                                   .seen = {run->seen, run->has_seen ? sizeof run->seen : 0},
                                   .leave_age = run->has_record && !run->change.set_age &&
@@ -436,7 +442,7 @@ prv_change_step prv_change_begin(prv_change_run *run, prv_request *rq, const prv
         return change_token(run);
     if (!run->has_record_id && !change_needs_id(change))
         return change_lowers(change) ? change_probe(run, op) : change_token(run);
-    if (rq->degraded || !prv_id_make(rq->env, run->id))
+    if (rq->degraded || !name_make(run))
         return change_local(run);
     return run->has_record_id ? change_read(run, op) : change_write(run, 0, op);
 }
@@ -453,7 +459,7 @@ bool prv_change_over(prv_change_run *run, prv_request *rq, const prv_change *cha
     run->kept = (prv_record_kept){rq->kept_granted, rq->kept_refused};
     run->has_seen = rq->has_seen;
     memcpy(run->seen, rq->seen, sizeof run->seen);
-    if (!prv_id_make(rq->env, run->id) || change_write(run, rq->record_seq, op) != PRV_CHANGE_WRITE)
+    if (!name_make(run) || change_write(run, rq->record_seq, op) != PRV_CHANGE_WRITE)
         return false;
     rq->state = run->next;
     return true;

@@ -31,7 +31,8 @@ typedef struct prv_change_run {
     prv_change change;
     prv_request *rq;
     prv_state next;
-    char id[PRV_ID_LEN]; /* of the change */
+    size_t name_len;
+    char name[PRV_CHANGE_LEN]; /* the change's own */
     unsigned tries;
     bool partly; /* LOCAL: what would have raised was left out */
     /* private to change.c */

@@ -24,6 +24,9 @@ bool prv_mac_equal(const uint8_t a[PRV_MAC_LEN], const uint8_t b[PRV_MAC_LEN]); 
 size_t prv_base64url_encode(const uint8_t *in, size_t n, char *out);                      /* no padding */
 bool prv_base64url_decode(prv_str in, uint8_t *out, size_t cap, size_t *n);               /* strict: no padding, no spare bits */
 bool prv_id_make(const prv_env *env, char out[PRV_ID_LEN]);                               /* 128 random bits, base32 lower case */
+/* A change's own name: 63 random bits in decimal, because Redis packs that into ten bytes. The length; 0: no random. */
+#define PRV_CHANGE_LEN 19
+size_t prv_change_make(const prv_env *env, char out[PRV_CHANGE_LEN]);
 bool prv_id_valid(prv_str text);                                                          /* 26 of [a-z2-7], last two bits 0 */
 void prv_id_pack(const char id[PRV_ID_LEN], uint8_t out[16]);
 void prv_id_unpack(const uint8_t in[16], char id[PRV_ID_LEN]);
@@ -57,7 +60,7 @@ prv_record_status prv_record_read(const prv_policy *policy, const prv_keyring *k
 typedef struct prv_record_meta {
     prv_str method;         /* form api unsubscribe ops */
     prv_region region;
-    prv_str change;         /* PRV_ID_LEN random characters, the same for a retry */
+    prv_str change;         /* prv_change_make(), the same for a retry */
     prv_record_kept kept;
     /* Fields that this change was not asked to touch are left as they are in the store, so that an operator's edit made
      * since the record was read is not undone. method empty: method and region are left, too. */

@@ -4,6 +4,7 @@
  */
 #include "state.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* ------------------------------------------------------------------ base64url */
@@ -127,6 +128,17 @@ bool prv_id_make(const prv_env *env, char out[PRV_ID_LEN])
         return false;
     prv_id_unpack(bytes, out);
     return true;
+}
+
+size_t prv_change_make(const prv_env *env, char out[PRV_CHANGE_LEN])
+{
+    uint64_t value;
+    char text[24];
+    if (!env->random || !env->random(env->ctx, &value, sizeof value))
+        return 0;
+    const int n = snprintf(text, sizeof text, "%llu", (unsigned long long)(value & INT64_MAX));
+    memcpy(out, text, (size_t)n);
+    return (size_t)n;
 }
 
 /* ------------------------------------------------------------------ RFC 3339 */

@@ -83,6 +83,32 @@ static void test_id_make(void **state)
     assert_false(prv_id_make(&env, a));
 }
 
+static bool all_ones(void *ctx, void *out, size_t n)
+{
+    (void)ctx;
+    memset(out, 0xff, n);
+    return true;
+}
+
+/* As Redis packs integers: canonical decimal, 63 bits at most. */
+static void test_change_make(void **state)
+{
+    char a[PRV_CHANGE_LEN], b[PRV_CHANGE_LEN];
+    prv_env env = {.random = prv_random};
+    (void)state;
+    const size_t n = prv_change_make(&env, a), m = prv_change_make(&env, b);
+    assert_in_range(n, 1, PRV_CHANGE_LEN);
+    for (size_t i = 0; i < n; i++)
+        assert_in_range(a[i], '0', '9');
+    assert_true(n == 1 || a[0] != '0');
+    assert_true(n != m || memcmp(a, b, n) != 0);
+    env.random = all_ones;
+    assert_int_equal(prv_change_make(&env, a), PRV_CHANGE_LEN);
+    assert_memory_equal(a, "9223372036854775807", PRV_CHANGE_LEN);
+    env.random = no_random;
+    assert_int_equal(prv_change_make(&env, a), 0);
+}
+
 static void test_times(void **state)
 {
     const struct {
@@ -207,7 +233,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_base64url), cmocka_unit_test(test_base64url_strict),
-        cmocka_unit_test(test_ids),       cmocka_unit_test(test_id_make),
+        cmocka_unit_test(test_ids),       cmocka_unit_test(test_id_make), cmocka_unit_test(test_change_make),
         cmocka_unit_test(test_times),     cmocka_unit_test(test_times_strict),
         cmocka_unit_test(test_ages),      cmocka_unit_test(test_ages_strict),
         cmocka_unit_test(test_fnv64),
