@@ -1,6 +1,6 @@
 # make deps, check, check-asan, check-debian13, demo, install; included by the Makefile.
 
-.PHONY: deps check check-asan check-debian13 demo install e2e guards fuzz-build mutants faults faults-short
+.PHONY: deps check check-asan check-debian13 demo install e2e guards fuzz-build mutants faults faults-short scale scale-build
 
 # a parallel make builds faster, but two of these at once would share one build directory
 JOBS ?= 2
@@ -39,6 +39,16 @@ faults: deps
 faults-short: all mutants
 	@PRV_BUILD="$(BUILD_ABS)" $(PYTHON) tests/faults/short.py $(ARGS)
 
+# What ten million records cost: make scale N=1000000 (see tests/scale/README.md).
+SCALE_BIN := $(patsubst tests/scale/%.c,$(BUILD)/scale/%,$(filter-out tests/scale/visitors.c,$(wildcard tests/scale/*.c)))
+$(BUILD)/scale/%: tests/scale/%.c tests/scale/visitors.c tests/scale/visitors.h $(BUILD)/libprivacy.a
+	@mkdir -p $(@D)
+	$(CC) $(CORE_CFLAGS) -Icore $< tests/scale/visitors.c $(BUILD)/libprivacy.a $(CORE_LIBS) -o $@
+scale-build: $(SCALE_BIN)
+scale: deps
+	@$(MAKE) --no-print-directory -j$(JOBS) all scale-build
+	@PRV_BUILD="$(BUILD_ABS)" $(PYTHON) tests/scale/scale.py $(if $(N),--records $(N)) $(ARGS)
+
 # The build runs in a second make: before `deps`, the compilers' paths could not be asked for.
 demo: deps
 	@$(MAKE) --no-print-directory -j$(JOBS) all
@@ -58,7 +68,7 @@ install: all
 	install -m 644 $(BUILD)/ngx_http_privacy_module.so "$(DESTDIR)$(NGINX_MODULES)/"
 	install -m 644 $(BUILD)/mod_privacy.so "$(DESTDIR)$(HTTPD_MODULES)/"
 	install -m 755 $(BUILD)/privacyctl "$(DESTDIR)$(PREFIX)/bin/"
-	install -m 644 $(filter-out config/redis.acl,$(wildcard config/*.json config/*.conf config/README.md config/REDIS.md config/accounts.md)) "$(SHARE)/"
+	install -m 644 $(filter-out config/redis.acl,$(wildcard config/*.json config/*.conf config/README.md config/REDIS.md config/accounts.md config/SIZING.md)) "$(SHARE)/"
 	install -m 640 config/redis.acl "$(SHARE)/"
 	install -m 644 $(wildcard config/snippets/*.conf) "$(SHARE)/snippets/"
 	@[ -e "$(DESTDIR)$(SYSCONFDIR)/privacy-gate/policy.json" ] || \

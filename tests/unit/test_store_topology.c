@@ -221,8 +221,6 @@ static void test_slot_maps(void **state)
 static redisReply *map_of(unsigned nodes)
 {
     char *text = malloc(200 * nodes + 20);
-    if (text == NULL)
-        abort();
     int n = sprintf(text, "*%u\r\n", nodes);
     for (unsigned i = 0; i < nodes; i++)
         n += sprintf(text + n, "*3\r\n:%u\r\n:%u\r\n*3\r\n$9\r\n127.0.0.1\r\n:%u\r\n$1\r\nx\r\n", i,
