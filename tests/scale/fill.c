@@ -81,8 +81,10 @@ int main(int argc, char **argv)
             give_up("Process %s does not hear its Redis.", argv[4]);
         usleep(20000);
     }
-    p.env.mono_ms = clock_ns() / 1000000;
+    p.live = true;
     const size_t stayed = zone_fill(&p, zone, n, sample, sampled);
+    if (stayed < sampled / 2)
+        give_up("Only %zu of %zu visitors stayed: was the link lost?", stayed, sampled);
     for (size_t k = 0; k < stayed; k++) {
         char cookie[PRV_TOKEN_MAX + 32];
         fwrite(cookie, 1, visitor_cookie(&p, sample[k], cookie), out);

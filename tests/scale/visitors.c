@@ -164,6 +164,8 @@ uint32_t visitor_tag(const people *p)
 
 static void first_visit(people *p, prv_zone *zone, uint64_t i)
 {
+    if (p->live)
+        p->env.mono_ms = clock_ns() / 1000000;
     char text[PRV_TOKEN_MAX + 32];
     const prv_str cookie = {text, visitor_cookie(p, i, text)};
     prv_request rq;
@@ -176,8 +178,10 @@ static void first_visit(people *p, prv_zone *zone, uint64_t i)
         give_up("The record of visitor %llu does not verify.", (unsigned long long)i);
 }
 
-static bool stays(const people *p, prv_zone *zone, uint64_t i)
+static bool stays(people *p, prv_zone *zone, uint64_t i)
 {
+    if (p->live)
+        p->env.mono_ms = clock_ns() / 1000000;
     char text[PRV_TOKEN_MAX + 32];
     const prv_str cookie = {text, visitor_cookie(p, i, text)};
     prv_request rq;

@@ -16,6 +16,7 @@ typedef struct people {
     prv_site site;
     prv_env env;
     int64_t began; /* all choices were made in the ninety days before */
+    bool live;     /* the zone is a running server's, so its link is heard as time goes */
     size_t used;   /* of memory, for one visitor at a time */
     char memory[65536];
 } people;
