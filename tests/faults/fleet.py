@@ -43,33 +43,6 @@ class Node(Running):
     def environment(self):
         return {**super().environment(), **self.env}
 
-    def workers(self):
-        """Processes that answer requests."""
-        out = []
-        for pid in self.children():
-            try:
-                line = Path(f"/proc/{pid}/cmdline").read_bytes()
-            except OSError:
-                continue
-            if self.server == "httpd" or b"worker process" in line and b"shutting down" not in line:
-                out.append(int(pid))
-        return out
-
-    def holder(self, ports):
-        """The process that has one of these client ports open: who holds the link."""
-        inodes = set()
-        for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
-            part = line.split()
-            if int(part[1].split(":")[1], 16) in ports:
-                inodes.add(f"socket:[{part[9]}]")
-        for pid in self.workers():
-            try:
-                if any(os.readlink(fd) in inodes for fd in Path(f"/proc/{pid}/fd").iterdir()):
-                    return pid
-            except OSError:
-                continue
-        return None
-
 
 class Fleet:
     """`via` is the Redis port that nodes without a proxy use. With `url` (a topology of its own) there are no proxies."""
