@@ -421,7 +421,10 @@ void prv_cache_put(prv_zone *zone, prv_cache_key key, uint32_t tag, const prv_st
     bool current = how->stamp == 0 || how->stamp == stamp;
     /* Its invalidation would have counted. The epoch may have moved: a link that came up meanwhile announces it. */
     bool mine = how->own_stamp != 0 && ((how->own_stamp ^ stamp) & COUNTER_MASK) == 0;
-    bool awaited = mine || (known && own_awaited(zone, &old.e));
+    /* A read of a later epoch: a link that was not there for the write will not announce it. */
+    bool kept = known && own_awaited(zone, &old.e) &&
+                (how->stamp == 0 || stamp_epoch(old.e.stamp) == stamp_epoch(stamp));
+    bool awaited = mine || kept;
     l.e.stamp = stamp | (awaited ? STAMP_AWAITED : 0u);
     if (how->stamp == 0 && known) {
         keep_buried(zone, &old, &l, now_ms);

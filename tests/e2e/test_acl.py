@@ -16,8 +16,8 @@ NOT_OURS = {"sentinel", "auth"}
 LATER = {"rpush", "lrange", "ltrim", "zadd", "zrem", "zrangebyscore"}
 # Only a server binds an account to its record, and waits for replicas.
 SERVERS_OWN = {"set", "wait"}
-# What a single Redis without replicas needs no permission for.
-SOMETIMES = {"asking", "cluster|slots", "wait"}
+# What only some configurations need.
+SOMETIMES = {"select", "wait"}
 
 
 def permitted(user):
@@ -71,7 +71,7 @@ def test_what_privacyctl_sends_is_what_it_may(server, commands):
 
 def test_the_doctor_asks_for_what_the_servers_send(server, commands):
     asks = sent(text("core/privacyctl/doctor_acl.c"), commands) - {"acl|dryrun"}
-    assert asks == node(commands) - SOMETIMES - {"select"}, "and what only some configurations need is not asked for"
+    assert asks == node(commands) - SOMETIMES, "and what only some configurations need is not asked for"
 
 
 def test_the_page_names_each_permission(server):

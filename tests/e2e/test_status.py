@@ -173,7 +173,7 @@ def test_a_reload_under_load_loses_nothing(serve, upstream):
     stop.set()
     for t in threads:
         t.join()
-    assert sum(done) > 50
+    assert sum(done) > 10
     # a connection that a retiring worker closed may have been counted though its client saw nothing
     counted = wait_for(lambda: (m := scrape(run))("requests_total") >= sum(done) and m("requests_total"), 5)
     assert sum(done) <= counted <= sum(done) + 16

@@ -174,6 +174,15 @@ static void test_ones_own_write(void **state)
     invalidate(SF_ID);
     assert_true(get(SF_ID, &got) && got.tombstone);
 
+    /* The link came up after the write, so nobody announces it: what was read since then is buried by the first that comes. */
+    const prv_cache_put_how early = {.own_stamp = stamp()};
+    prv_cache_put(visit_fix.zone, key_of(SF_ID), TAG, &(prv_state){.present = true, .seq = 9, .granted = 6},
+                  &early, NOW_MS);
+    prv_zone_epoch_move(visit_fix.zone);
+    put(&mine, stamp());
+    invalidate(SF_ID);
+    assert_true(get(SF_ID, &got) && got.tombstone);
+
     /* Announced before it was acknowledged: then nothing is awaited. */
     const prv_state next = state_of(5, 6, 0);
     const prv_cache_put_how late = {.own_stamp = stamp()};
