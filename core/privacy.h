@@ -24,6 +24,7 @@
 #define PRV_MAX_PURPOSES 32   /* a mask fits one word */
 #define PRV_TOKEN_MAX 240     /* characters of our cookie's value; longer ones are not looked at */
 #define PRV_ID_LEN 26         /* 128 bits in lower-case base32 */
+#define PRV_MAX_PAIRS 32      /* cookies of a request that are noted when they are first walked */
 #define PRV_MAX_COPIES 4      /* copies of our cookie that are verified in one request */
 #define PRV_BODY_MAX 16384    /* bytes of a request body at an endpoint; more is 413 */
 #define PRV_MAX_OTHER 16      /* choices about purposes that only another policy version names */
@@ -342,6 +343,12 @@ typedef enum prv_step {
     PRV_STEP_NEED_STORE  /* carry out *op and feed the reply; meanwhile the state is the token's and cache's view */
 } prv_step;
 
+/* A request cookie where it stands: its name comes first (empty: no `=`). */
+typedef struct prv_pair {
+    const char *p;
+    uint32_t n, name_n;
+} prv_pair;
+
 /*
  * State of one client request, kept by the binding for its whole life, redirects and subrequests included. The
  * binding zeroes it, fills the first part and calls prv_request_begin() once.
@@ -398,6 +405,9 @@ typedef struct prv_request {
     char record_id[PRV_ID_LEN];
     uint32_t stamp;           /* noted before the read was sent */
     uint8_t print[12];        /* fingerprint of the one cookie of ours; zeros: none, or several */
+    const prv_str *paired;    /* `cookies` as its pairs were noted, all of them; NULL: they are too many, or not certain */
+    prv_pair pairs[PRV_MAX_PAIRS];
+    uint32_t n_pairs, own_pairs; /* own_pairs: a bit for each that is our cookie */
 } prv_request;
 
 /*
@@ -476,20 +486,6 @@ unsigned prv_vary(const prv_policy *policy, uint32_t mask);
 prv_str prv_vary_value(unsigned bits);
 
 /* ------------------------------------------------------------------ cookies, both directions */
-
-/* Restartable iterator over one Cookie field: parse in place (RFC 6265 4.2.1, read leniently as servers do). */
-typedef struct prv_cookie_iter {
-    prv_str rest;
-    bool comma_joined;
-    bool after_comma; /* the pair just given may also be part of the value before it: it must not raise consent */
-    bool comma_next;  /* private, as what follows: the end of the `;`-piece and its last `=`, found once a piece */
-    const char *piece_end;
-    const char *last_equals;
-} prv_cookie_iter;
-void prv_cookie_iter_init(prv_cookie_iter *it, prv_str field, bool comma_joined);
-/* false at the end. name is trimmed and may be empty (a pair without `=`: then value holds all). pair is the
- * whole piece as it stood. */
-bool prv_cookie_next(prv_cookie_iter *it, prv_str *name, prv_str *value, prv_str *pair);
 
 /* Would editing change anything? No allocation; call before prv_edit_cookies(). With rules->vendor >= 0 only that
  * vendor's cookies are kept. */

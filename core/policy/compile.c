@@ -105,21 +105,34 @@ static bool check_members(const prv_node *root)
            prv_read_int(&node, 1, 1, &schema);
 }
 
-/* `name=?0;r=reason` for each row of INTERFACE 3 that denies. */
-static bool format_headers(prv_compiler *c)
+/* What Privacy-Consent says of a purpose on a row of INTERFACE 3. */
+static bool format_member(prv_compiler *c, prv_purpose *purpose, unsigned row)
 {
-    static const unsigned rows[] = {1, 3, 4, 5, 6, 7, 8, 9, 10, 15};
+    char text[PRV_NAME_MAX + 32];
+    const prv_str reason = prv_row_reason(row);
+    if (prv_row_allows(row)) {
+        snprintf(text, sizeof text, ", %s", purpose->name.p);
+    } else {
+        snprintf(text, sizeof text, ", %s=?0;r=%.*s", purpose->name.p, (int)reason.n, reason.p);
+    }
+    return prv_compile_copy(c, text, &purpose->member[row]);
+}
+
+static bool format_members(prv_compiler *c)
+{
     prv_purpose *purposes = (prv_purpose *)c->policy->purposes;
     for (size_t i = 0; i < c->policy->n_purposes; i++) {
-        for (size_t k = 0; k < sizeof rows / sizeof rows[0]; k++) {
-            char text[PRV_NAME_MAX + 32];
-            prv_str reason = prv_row_reason(rows[k]);
-            snprintf(text, sizeof text, "%s=?0;r=%.*s", purposes[i].name.p, (int)reason.n,
-                     reason.p);
-            if (!prv_compile_copy(c, text, &purposes[i].header_denied[rows[k]])) {
+        size_t most = 0;
+        for (unsigned row = 1; row < PRV_ROWS; row++) {
+            if (row == PRV_ROW_BASIS_FIRM) {
+                continue; /* not a choice: it is not told */
+            }
+            if (!format_member(c, &purposes[i], row)) {
                 return false;
             }
+            most = purposes[i].member[row].n > most ? purposes[i].member[row].n : most;
         }
+        c->policy->members_max += most;
     }
     return true;
 }
@@ -172,7 +185,7 @@ static bool compile(prv_compiler *c, json_t *json)
     return check_members(&root) && prv_compile_identity(&root) && prv_compile_purposes(&root) &&
            prv_compile_vendors(&root) && prv_compile_cookies(&root) &&
            prv_compile_jurisdictions(&root) && prv_compile_age(&root) &&
-           prv_compile_lifetimes(&root) && prv_compile_strings(&root) && format_headers(c) &&
+           prv_compile_lifetimes(&root) && prv_compile_strings(&root) && format_members(c) &&
            format_link(c) && keep_source(c) && keep_warnings(c);
 }
 

@@ -222,7 +222,7 @@ static bool is_row2(const prv_purpose *p)
     return is_interest(p) ? !p->objection : p->basis != PRV_BASIS_CONSENT;
 }
 
-static void set_masks(prv_policy *policy, const prv_purpose *p, uint32_t bit)
+void prv_policy_mark(prv_policy *policy, const prv_purpose *p, uint32_t bit)
 {
     policy->row2 |= is_row2(p) ? bit : 0;
     policy->off |= p->off ? bit : 0;
@@ -230,7 +230,12 @@ static void set_masks(prv_policy *policy, const prv_purpose *p, uint32_t bit)
     policy->objectable |= is_interest(p) && p->objection ? bit : 0;
     policy->listens_gpc |= p->gpc != PRV_LISTEN_IGNORE ? bit : 0;
     policy->listens_dnt |= p->dnt != PRV_LISTEN_IGNORE ? bit : 0;
+    policy->obeys_gpc |= p->gpc == PRV_LISTEN_DENY ? bit : 0;
+    policy->obeys_dnt |= p->dnt == PRV_LISTEN_DENY ? bit : 0;
     policy->sale |= p->sale ? bit : 0;
+    policy->subject_required |= p->subject_required ? bit : 0;
+    policy->interest |= is_interest(p) ? bit : 0;
+    policy->since_latest = p->since > policy->since_latest ? p->since : policy->since_latest;
 }
 
 /* What is written and can never take effect, because row 2 comes first. */
@@ -297,7 +302,7 @@ bool prv_compile_purposes(const prv_node *root)
             !warn_row2(&node, &purposes[n])) {
             return false;
         }
-        set_masks(policy, &purposes[n], UINT32_C(1) << n);
+        prv_policy_mark(policy, &purposes[n], UINT32_C(1) << n);
         policy->n_purposes++;
     }
     return true;

@@ -30,6 +30,14 @@ static uint32_t fnv32_step(uint32_t hash, char c)
     return (hash ^ (unsigned char)c) * UINT32_C(16777619);
 }
 
+static uint32_t fnv32(uint32_t hash, const char *p, const char *end)
+{
+    while (p < end) {
+        hash = fnv32_step(hash, *p++);
+    }
+    return hash;
+}
+
 /* FNV's low bits are its best mixed only after the last multiplication; fold the high ones in. */
 static uint32_t first_slot(uint32_t hash, uint32_t mask)
 {
@@ -68,10 +76,7 @@ long prv_cookie_index_add(prv_cookie_index *index, const prv_cookie_rule *rules,
 {
     const prv_cookie_rule *rule = &rules[at];
     slot *table = rule->prefix ? index->prefix : index->exact;
-    uint32_t hash = FNV32_START;
-    for (size_t i = 0; i < rule->name.n; i++) {
-        hash = fnv32_step(hash, rule->name.p[i]);
-    }
+    uint32_t hash = fnv32(FNV32_START, rule->name.p, rule->name.p + rule->name.n);
     long same = find(index, table, rules, hash, rule->name);
     if (same >= 0) {
         return same;
@@ -90,24 +95,30 @@ long prv_cookie_index_add(prv_cookie_index *index, const prv_cookie_rule *rules,
 const prv_cookie_rule *prv_policy_cookie(const prv_policy *policy, prv_str name)
 {
     const prv_cookie_index *index = policy->cookie_index;
-    long prefix = -1;
+    long found = -1;
     if (index == NULL || name.n == 0) {
         return NULL;
     }
+    const size_t n = name.n < PRV_COOKIE_NAME_MAX ? name.n : PRV_COOKIE_NAME_MAX;
     uint32_t hash = FNV32_START;
-    size_t n = name.n < PRV_COOKIE_NAME_MAX ? name.n : PRV_COOKIE_NAME_MAX;
-    for (size_t i = 0; i < n; i++) {
-        hash = fnv32_step(hash, name.p[i]);
-        size_t length = i + 1;
-        if ((index->lengths[length / 64] >> length % 64 & 1) != 0) {
-            long found =
-                find(index, index->prefix, policy->cookies, hash, (prv_str){name.p, length});
-            prefix = found >= 0 ? found : prefix;
+    size_t at = 0; /* bytes in the hash */
+    for (size_t word = 0; word <= n / 64; word++) {
+        uint64_t lengths = index->lengths[word];
+        for (; lengths != 0; lengths &= lengths - 1) {
+            const size_t length = word * 64 + (size_t)__builtin_ctzll(lengths);
+            if (length > n) {
+                break;
+            }
+            hash = fnv32(hash, name.p + at, name.p + length);
+            at = length;
+            long longer = find(index, index->prefix, policy->cookies, hash, (prv_str){name.p, at});
+            found = longer >= 0 ? longer : found;
         }
     }
     if (name.n <= PRV_COOKIE_NAME_MAX) {
+        hash = fnv32(hash, name.p + at, name.p + n);
         long exact = find(index, index->exact, policy->cookies, hash, name);
-        prefix = exact >= 0 ? exact : prefix;
+        found = exact >= 0 ? exact : found;
     }
-    return prefix >= 0 ? &policy->cookies[prefix] : NULL;
+    return found >= 0 ? &policy->cookies[found] : NULL;
 }

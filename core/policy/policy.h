@@ -7,7 +7,30 @@
 
 #include "../privacy.h"
 
-#define PRV_ROWS 16 /* rows 1..15 of the decision table; 0 unused */
+#define PRV_ROWS 16 /* rows 1..15 of the decision table (INTERFACE 3); 0 unused */
+typedef enum prv_row {
+    PRV_ROW_OFF = 1,
+    PRV_ROW_BASIS_FIRM = 2,
+    PRV_ROW_UNAVAILABLE = 3,
+    PRV_ROW_ANONYMOUS = 4,
+    PRV_ROW_RESTRICTED = 5,
+    PRV_ROW_AGE = 6,
+    PRV_ROW_REFUSED = 7,
+    PRV_ROW_GPC = 8,
+    PRV_ROW_DNT = 9,
+    PRV_ROW_MANAGER_DENIES = 10, /* this and the next are other consent managers', which this version does not read */
+    PRV_ROW_GRANTED = 11,
+    PRV_ROW_MANAGER_ALLOWS = 12,
+    PRV_ROW_BASIS = 13,
+    PRV_ROW_DEFAULT = 14,
+    PRV_ROW_NONE = 15
+} prv_row;
+
+static inline bool prv_row_allows(unsigned row)
+{
+    return (1u << row & (1u << PRV_ROW_BASIS_FIRM | 1u << PRV_ROW_GRANTED | 1u << PRV_ROW_MANAGER_ALLOWS |
+                         1u << PRV_ROW_BASIS | 1u << PRV_ROW_DEFAULT)) != 0;
+}
 
 typedef enum prv_basis {
     PRV_BASIS_CONTRACT,
@@ -41,7 +64,7 @@ typedef struct prv_purpose {
     prv_str exempt;
     prv_texts title;
     prv_texts description;
-    prv_str header_denied[PRV_ROWS]; /* `name=?0;r=reason` for each row that denies; header_allowed is `name` */
+    prv_str member[PRV_ROWS]; /* of Privacy-Consent, by row: `, name` or `, name=?0;r=reason`; empty where it says nothing */
 } prv_purpose;
 
 typedef struct prv_vendor {
@@ -99,7 +122,12 @@ struct prv_policy {
     uint32_t consent;      /* basis consent */
     uint32_t objectable;   /* legitimate interests or public task with objection */
     uint32_t listens_gpc, listens_dnt; /* deny or yield */
+    uint32_t obeys_gpc, obeys_dnt; /* deny */
     uint32_t sale;
+    uint32_t subject_required;
+    uint32_t interest;     /* legitimate interests or public task */
+    uint32_t since_latest; /* of the purposes: a choice of this version or later counts for all of them */
+    size_t members_max;    /* bytes of all purposes' longest members */
     size_t n_vendors;
     const prv_vendor *vendors;
     size_t n_cookies;
@@ -122,6 +150,8 @@ struct prv_policy {
     prv_str source_text;   /* the file as read, for `privacy:policy:{SHA256}` later and `policy show` */
 };
 
+/* Enters a purpose, whose place is `bit`, in the masks and since_latest, which prv_decide() goes by. */
+void prv_policy_mark(prv_policy *policy, const prv_purpose *p, uint32_t bit);
 /* FNV-1a 32 folded to 16 bits by xor of its halves. */
 uint16_t prv_purpose_hash(prv_str name);
 /* YYYY-MM-DD[.n] (n 1..255) to an ordered number: ((y*16+m)*32+d)*256+n; 0: malformed. */

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "../request/cookie.h"
 #include "ctl.h"
 
 #define NAMES_MAX 4096

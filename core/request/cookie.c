@@ -14,6 +14,7 @@
 
 void prv_cookie_iter_init(prv_cookie_iter *it, prv_str field, bool comma_joined)
 {
+    comma_joined = comma_joined && prv_view_find(field, ',') < field.n;
     *it = (prv_cookie_iter){.rest = field, .comma_joined = comma_joined};
 }
 
@@ -34,47 +35,147 @@ static size_t comma_find(const prv_cookie_iter *it, prv_str piece)
 }
 
 /* Takes the next piece off, *comma tells which separator ended it. */
-static prv_str piece_take(prv_cookie_iter *it, bool *comma)
+static prv_str part_take(prv_cookie_iter *it, bool *comma)
 {
     /* Once a `;`-piece, not once a comma: else a field of commas costs the square of its length. */
     if (it->piece_end == NULL || it->rest.p > it->piece_end) {
         const size_t n = prv_view_find(it->rest, ';');
         it->piece_end = it->rest.p + n;
-        it->last_equals = it->comma_joined && n > 0 ? memrchr(it->rest.p, '=', n) : NULL;
+        it->last_equals = n > 0 ? memrchr(it->rest.p, '=', n) : NULL;
     }
     size_t semicolon = (size_t)(it->piece_end - it->rest.p);
-    size_t end = semicolon;
-
-    if (it->comma_joined) {
-        end = comma_find(it, (prv_str){it->rest.p, semicolon});
-    }
+    size_t end = comma_find(it, (prv_str){it->rest.p, semicolon});
     prv_str piece = {it->rest.p, end};
     *comma = end < semicolon;
     it->rest = prv_view_from(it->rest, end < it->rest.n ? end + 1 : end);
     return prv_view_trim(piece);
 }
 
+static bool blank(char c)
+{
+    return c == ' ' || c == '\t';
+}
+
+typedef struct piece {
+    const char *p, *equals, *end; /* equals NULL: none */
+} piece;
+
+/* Takes the next `;`-piece that is not empty off, without white space at its ends. false: there is
+ * none. */
+static bool piece_next(const char **at, const char *end, piece *out)
+{
+    const char *p = *at;
+
+    while (p < end) {
+        const char *stop = memchr(p, ';', (size_t)(end - p));
+        *at = stop != NULL ? stop + 1 : end;
+        stop = stop != NULL ? stop : end;
+        while (p < stop && blank(*p)) {
+            p++;
+        }
+        while (stop > p && blank(stop[-1])) {
+            stop--;
+        }
+        if (stop > p) {
+            *out = (piece){p, memchr(p, '=', (size_t)(stop - p)), stop};
+            return true;
+        }
+        p = *at;
+    }
+    return false;
+}
+
+static size_t name_length(const piece *from)
+{
+    const char *stop = from->equals != NULL ? from->equals : from->p;
+
+    while (stop > from->p && blank(stop[-1])) {
+        stop--;
+    }
+    return (size_t)(stop - from->p);
+}
+
+static void piece_split(const piece *from, prv_str *name, prv_str *value, prv_str *pair)
+{
+    const char *start = from->equals != NULL ? from->equals + 1 : from->p;
+
+    while (start < from->end && blank(*start)) {
+        start++;
+    }
+    *pair = (prv_str){from->p, (size_t)(from->end - from->p)};
+    *name = (prv_str){from->p, name_length(from)};
+    *value = (prv_str){start, (size_t)(from->end - start)};
+}
+
+/* `n` of a pair has 32 bits; and what a comma may separate is not noted. */
+static bool pairs_fit(const prv_request *rq)
+{
+    for (size_t i = 0; i < rq->n_cookies; i++) {
+        const prv_str field = rq->cookies[i];
+        if (field.n > UINT32_MAX || (rq->comma_joined && prv_view_find(field, ',') < field.n)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void prv_cookie_pairs(prv_request *rq)
+{
+    rq->paired = NULL;
+    rq->n_pairs = rq->own_pairs = 0;
+    if (!pairs_fit(rq)) {
+        return;
+    }
+    for (size_t i = 0; i < rq->n_cookies; i++) {
+        const char *at = rq->cookies[i].p;
+        const char *end = rq->cookies[i].n > 0 ? at + rq->cookies[i].n : at;
+        piece next;
+        while (piece_next(&at, end, &next)) {
+            if (rq->n_pairs == PRV_MAX_PAIRS) {
+                return;
+            }
+            const size_t n = name_length(&next);
+            rq->own_pairs |= (uint32_t)prv_cookie_own(rq, (prv_str){next.p, n}) << rq->n_pairs;
+            rq->pairs[rq->n_pairs++] =
+                (prv_pair){next.p, (uint32_t)(next.end - next.p), (uint32_t)n};
+        }
+    }
+    rq->paired = rq->cookies;
+}
+
+static bool plain_next(prv_cookie_iter *it, prv_str *name, prv_str *value, prv_str *pair)
+{
+    if (it->rest.n == 0) {
+        return false;
+    }
+    const char *at = it->rest.p;
+    const char *end = at + it->rest.n;
+    piece next;
+    bool found = piece_next(&at, end, &next);
+
+    it->rest = (prv_str){at, (size_t)(end - at)};
+    if (found) {
+        piece_split(&next, name, value, pair);
+    }
+    return found;
+}
+
 bool prv_cookie_next(prv_cookie_iter *it, prv_str *name, prv_str *value, prv_str *pair)
 {
+    if (!it->comma_joined) {
+        return plain_next(it, name, value, pair);
+    }
     while (it->rest.n > 0) {
         bool comma;
-        prv_str piece = piece_take(it, &comma);
-        if (piece.n == 0) {
+        prv_str part = part_take(it, &comma);
+        if (part.n == 0) {
             it->comma_next = it->comma_next && comma;
             continue;
         }
         it->after_comma = it->comma_next;
         it->comma_next = comma;
-
-        size_t equals = prv_view_find(piece, '=');
-        *pair = piece;
-        if (equals == piece.n) {
-            *name = (prv_str){piece.p, 0};
-            *value = piece;
-        } else {
-            *name = prv_view_trim((prv_str){piece.p, equals});
-            *value = prv_view_trim(prv_view_from(piece, equals + 1));
-        }
+        piece_split(&(piece){part.p, memchr(part.p, '=', part.n), part.p + part.n}, name, value,
+                    pair);
         return true;
     }
     return false;
@@ -82,7 +183,9 @@ bool prv_cookie_next(prv_cookie_iter *it, prv_str *name, prv_str *value, prv_str
 
 bool prv_cookie_own(const prv_request *rq, prv_str name)
 {
-    return prv_view_equal(name, rq->site->cookie.name);
+    const prv_str own = rq->site->cookie.name;
+
+    return name.n == own.n && own.n > 0 && name.p[0] == own.p[0] && prv_view_equal(name, own);
 }
 
 const prv_cookie_rule *prv_cookie_rule_of(const prv_request *rq, prv_str name)
@@ -110,16 +213,58 @@ uint32_t prv_cookie_purposes(const prv_policy *policy, const prv_cookie_rule *ru
     return rule->vendor < 0 ? mask : mask | 1u << policy->vendors[rule->vendor].purpose;
 }
 
+static bool inside(const prv_pair *pair, prv_str field)
+{
+    return pair->p >= field.p && pair->p < field.p + field.n;
+}
+
 void prv_cookie_walk_init(prv_cookie_walk *walk, const prv_request *rq, const prv_rules *rules,
                           const prv_decision *d, prv_str field)
 {
-    *walk = (prv_cookie_walk){.rq = rq, .rules = rules, .d = d};
-    prv_cookie_iter_init(&walk->it, field, rq->comma_joined);
+    *walk =
+        (prv_cookie_walk){.rq = rq, .rules = rules, .d = d, .control = prv_view_has_control(field)};
+    if (rq->paired == NULL || rq->paired != rq->cookies) {
+        prv_cookie_iter_init(&walk->it, field, rq->comma_joined);
+        return;
+    }
+    const prv_pair *end = rq->pairs + rq->n_pairs;
+    walk->pair = rq->pairs;
+    while (walk->pair < end && !inside(walk->pair, field)) {
+        walk->pair++;
+    }
+    walk->pairs_end = walk->pair;
+    while (walk->pairs_end < end && inside(walk->pairs_end, field)) {
+        walk->pairs_end++;
+    }
 }
 
-static bool seen_keep(const prv_cookie_walk *walk, const prv_cookie_seen *seen)
+/* Each request runs what follows once a cookie, so it is spared the calls. */
+#define EACH_COOKIE static inline __attribute__((always_inline))
+
+EACH_COOKIE bool walk_pair(prv_cookie_walk *walk, prv_cookie_seen *seen)
 {
-    if (seen->own || prv_view_has_control(seen->pair)) {
+    prv_str value;
+
+    if (walk->pairs_end == NULL) {
+        if (!prv_cookie_next(&walk->it, &seen->name, &value, &seen->pair)) {
+            return false;
+        }
+        seen->own = prv_cookie_own(walk->rq, seen->name);
+        return true;
+    }
+    if (walk->pair == walk->pairs_end) {
+        return false;
+    }
+    seen->own = walk->rq->own_pairs >> (walk->pair - walk->rq->pairs) & 1;
+    seen->name = (prv_str){walk->pair->p, walk->pair->name_n};
+    seen->pair = (prv_str){walk->pair->p, walk->pair->n};
+    walk->pair++;
+    return true;
+}
+
+EACH_COOKIE bool seen_keep(const prv_cookie_walk *walk, const prv_cookie_seen *seen)
+{
+    if (seen->own || (walk->control && prv_view_has_control(seen->pair))) {
         return false;
     }
     if (walk->rules->vendor >= 0 &&
@@ -136,7 +281,7 @@ static prv_str joined_name(prv_cookie_walk *walk, const prv_cookie_seen *seen)
 {
     const char *end = walk->it.rest.p + walk->it.rest.n;
 
-    if (!walk->it.comma_next || prv_view_find(seen->pair, '=') < seen->pair.n) {
+    if (prv_view_find(seen->pair, '=') < seen->pair.n) {
         return PRV_NONE;
     }
     if (walk->equals == NULL || walk->equals < seen->pair.p) {
@@ -146,21 +291,24 @@ static prv_str joined_name(prv_cookie_walk *walk, const prv_cookie_seen *seen)
     return prv_view_trim((prv_str){seen->pair.p, (size_t)(walk->equals - seen->pair.p)});
 }
 
-bool prv_cookie_walk_next(prv_cookie_walk *walk, prv_cookie_seen *seen)
+EACH_COOKIE bool walk_next(prv_cookie_walk *walk, prv_cookie_seen *seen)
 {
-    prv_str value;
-
-    if (!prv_cookie_next(&walk->it, &seen->name, &value, &seen->pair)) {
+    if (!walk_pair(walk, seen)) {
         return false;
     }
     seen->after_comma = walk->it.after_comma;
-    seen->own = prv_cookie_own(walk->rq, seen->name);
     seen->rule = seen->own ? NULL : prv_cookie_rule_of(walk->rq, seen->name);
-    seen->longer = prv_cookie_rule_of(walk->rq, joined_name(walk, seen));
+    seen->longer =
+        walk->it.comma_next ? prv_cookie_rule_of(walk->rq, joined_name(walk, seen)) : NULL;
     walk->cut = walk->cut && seen->after_comma;
     seen->keep = !walk->cut && seen_keep(walk, seen);
     walk->cut = !seen->keep;
     return true;
+}
+
+bool prv_cookie_walk_next(prv_cookie_walk *walk, prv_cookie_seen *seen)
+{
+    return walk_next(walk, seen);
 }
 
 bool prv_cookies_need_edit(const prv_request *rq, const prv_rules *rules, const prv_decision *d)
@@ -170,6 +318,9 @@ bool prv_cookies_need_edit(const prv_request *rq, const prv_rules *rules, const 
 
     if (!prv_rules_edit(rules)) {
         return false;
+    }
+    if (rq->has_token || rq->state.unreadable) { /* our own is there, and goes */
+        return true;
     }
     for (size_t i = 0; i < rq->n_cookies; i++) {
         prv_cookie_walk_init(&walk, rq, rules, d, rq->cookies[i]);
@@ -184,62 +335,99 @@ bool prv_cookies_need_edit(const prv_request *rq, const prv_rules *rules, const 
 
 typedef struct field_scan {
     bool removed;
-    uint32_t n; /* of them, our own aside */
+    uint32_t n;        /* of them, our own aside */
     uint32_t purposes; /* that decided about some cookie of the field */
 } field_scan;
 
-/* Measures (out->p NULL) or writes what is kept of one field. */
-static void field_render(prv_cookie_walk *walk, prv_out *out, field_scan *scan)
-{
-    prv_cookie_seen seen;
-    const char *end = NULL; /* of the pair written last */
+/* What stays is copied in runs: pairs that stood `; ` apart, or joined by a comma, stay as they
+ * stood. */
+typedef struct field_out {
+    prv_out text;
+    prv_str run; /* kept and not written yet */
+} field_out;
 
-    while (prv_cookie_walk_next(walk, &seen)) {
-        scan->purposes |= prv_cookie_purposes(walk->rq->site->policy, seen.rule);
-        scan->purposes |= prv_cookie_purposes(walk->rq->site->policy, seen.longer);
-        if (!seen.keep) {
-            scan->removed = true;
-            scan->n += !seen.own;
-            continue;
-        }
-        const char *stop = seen.pair.p + seen.pair.n;
-        if (seen.after_comma) {
-            prv_out_put(out, (prv_str){end, (size_t)(stop - end)});
-        } else {
-            prv_out_put(out, end != NULL ? PRV_STR("; ") : PRV_NONE);
-            prv_out_put(out, seen.pair);
-        }
-        end = stop;
+/* Separators may grow by a space each. */
+static bool out_open(field_out *out, const prv_env *env, prv_str field)
+{
+    return prv_out_open(&out->text, env, field.n + field.n / 2 + 2);
+}
+
+static void run_put(field_out *out)
+{
+    if (out->run.n > 0) {
+        prv_out_put(&out->text, out->text.n > 0 ? PRV_STR("; ") : PRV_NONE);
+        prv_out_put(&out->text, out->run);
     }
 }
 
+static void pair_keep(field_out *out, prv_str pair, bool after_comma)
+{
+    if (out->run.n > 0) {
+        const char *end = out->run.p + out->run.n;
+        if (after_comma || (pair.p == end + 2 && end[0] == ';' && end[1] == ' ')) {
+            out->run.n = (size_t)(pair.p + pair.n - out->run.p);
+            return;
+        }
+    }
+    run_put(out);
+    out->run = pair;
+}
+
+/* The pairs of the field before `stop`, which all stay. */
+static void pairs_keep(field_out *out, const prv_cookie_walk *from, const char *stop)
+{
+    prv_cookie_walk walk = *from;
+    prv_cookie_seen seen;
+
+    while (walk_pair(&walk, &seen) && seen.pair.p < stop) {
+        pair_keep(out, seen.pair, walk.it.after_comma);
+    }
+}
+
+/* Nothing is allocated before the first cookie that goes, nor unless one stays. */
 static prv_code field_edit(const prv_request *rq, const prv_rules *rules, const prv_decision *d,
                            size_t i, prv_str *out, field_scan *scan)
 {
+    const prv_policy *policy = rq->site->policy;
+    const prv_str field = rq->cookies[i];
     prv_cookie_walk walk;
-    prv_out counted = {0};
-    prv_out written;
-    field_scan here = {0};
+    prv_cookie_seen seen;
+    field_out kept = {.run = PRV_NONE};
+    const char *first = NULL; /* the pair that goes first */
+    bool any = false;
 
-    prv_cookie_walk_init(&walk, rq, rules, d, rq->cookies[i]);
-    field_render(&walk, &counted, &here);
-    scan->purposes |= here.purposes;
-    scan->n += here.n;
-    if (!here.removed) {
-        *out = rq->cookies[i];
+    prv_cookie_walk_init(&walk, rq, rules, d, field);
+    const prv_cookie_walk start = walk;
+    while (walk_next(&walk, &seen)) {
+        if (seen.rule != NULL || seen.longer != NULL) {
+            scan->purposes |=
+                prv_cookie_purposes(policy, seen.rule) | prv_cookie_purposes(policy, seen.longer);
+        }
+        if (!seen.keep) {
+            scan->removed = true;
+            scan->n += !seen.own;
+            first = first == NULL ? seen.pair.p : first;
+        }
+        any = any || seen.keep;
+        if (first == NULL || !any) {
+            continue;
+        }
+        if (kept.text.p == NULL) {
+            if (!out_open(&kept, rq->env, field)) {
+                return PRV_ERR_NOMEM;
+            }
+            pairs_keep(&kept, &start, first);
+        }
+        if (seen.keep) {
+            pair_keep(&kept, seen.pair, seen.after_comma);
+        }
+    }
+    if (first == NULL) {
+        *out = field;
         return PRV_OK;
     }
-    scan->removed = true;
-    *out = PRV_NONE;
-    if (counted.n == 0) {
-        return PRV_OK;
-    }
-    if (!prv_out_open(&written, rq->env, counted.n)) {
-        return PRV_ERR_NOMEM;
-    }
-    prv_cookie_walk_init(&walk, rq, rules, d, rq->cookies[i]);
-    field_render(&walk, &written, &here);
-    *out = prv_out_view(&written);
+    run_put(&kept);
+    *out = kept.text.p != NULL ? prv_out_view(&kept.text) : PRV_NONE;
     return PRV_OK;
 }
 

@@ -7,6 +7,20 @@
 
 #include "request.h"
 
+/* Restartable iterator over one Cookie field: parse in place (RFC 6265 4.2.1, read leniently as servers do). */
+typedef struct prv_cookie_iter {
+    prv_str rest;
+    bool comma_joined;
+    bool after_comma; /* the pair just given may also be part of the value before it: it must not raise consent */
+    bool comma_next;  /* private, as what follows: the end of the `;`-piece and its last `=`, found once a piece */
+    const char *piece_end;
+    const char *last_equals;
+} prv_cookie_iter;
+void prv_cookie_iter_init(prv_cookie_iter *it, prv_str field, bool comma_joined);
+/* false at the end. name is trimmed and may be empty (a pair without `=`: then value holds all). pair is the
+ * whole piece as it stood. */
+bool prv_cookie_next(prv_cookie_iter *it, prv_str *name, prv_str *value, prv_str *pair);
+
 /* Do these rules edit at all? Not with the gate off, and not at endpoints. */
 static inline bool prv_rules_edit(const prv_rules *rules)
 {
@@ -29,13 +43,18 @@ typedef struct prv_cookie_walk {
     const prv_rules *rules;
     const prv_decision *d;
     prv_cookie_iter it;
+    const prv_pair *pair, *pairs_end; /* instead of it, where they were noted; NULL: they were not */
     bool cut;
+    bool control; /* some byte of the field is a control byte */
     const char *equals; /* the next `=` from a nameless piece on; private */
 } prv_cookie_walk;
 
 void prv_cookie_walk_init(prv_cookie_walk *walk, const prv_request *rq, const prv_rules *rules,
                           const prv_decision *d, prv_str field);
 bool prv_cookie_walk_next(prv_cookie_walk *walk, prv_cookie_seen *seen);
+
+/* Notes the pairs of all fields in rq, so that what walks them later need not take them apart again. */
+void prv_cookie_pairs(prv_request *rq);
 
 /* Is this the name of our own cookie? Exact: `__host-privacy` is another, untrusted one. */
 bool prv_cookie_own(const prv_request *rq, prv_str name);

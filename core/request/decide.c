@@ -4,26 +4,6 @@
  */
 #include "request.h"
 
-enum row {
-    ROW_OFF = 1,
-    ROW_BASIS_FIRM = 2,
-    ROW_UNAVAILABLE = 3,
-    ROW_ANONYMOUS = 4,
-    ROW_RESTRICTED = 5,
-    ROW_AGE = 6,
-    ROW_REFUSED = 7,
-    ROW_GPC = 8,
-    ROW_DNT = 9,
-    /* 10 and 12 belong to other consent managers, which this version does not read. */
-    ROW_GRANTED = 11,
-    ROW_BASIS = 13,
-    ROW_DEFAULT = 14,
-    ROW_NONE = 15
-};
-
-/* The rows that allow, as bits. */
-#define ROWS_ALLOW (1u << ROW_BASIS_FIRM | 1u << ROW_GRANTED | 1u << ROW_BASIS | 1u << ROW_DEFAULT)
-
 /* ------------------------------------------------------------------ age */
 
 prv_age_status prv_age_check(const prv_age *age, unsigned threshold)
@@ -51,60 +31,41 @@ void prv_state_age_expire(const prv_policy *policy, prv_state *state, int64_t no
 
 /* ------------------------------------------------------------------ the table */
 
-typedef struct facts {
-    const prv_state *state;
-    unsigned signals;
-    int64_t now;
-    bool unavailable;   /* row 3 */
-    bool under;         /* row 6 */
-    bool default_allow; /* row 14 but for `sale` */
-    bool under_sale;    /* known to be under age.sale_opt_in */
-} facts;
-
-/* A choice counts if it was made under a version that still counts and has not run out. */
-static bool in_force(const facts *f, const prv_purpose *purpose)
+/* Choices that count: made under a version that still counts for the purpose, and not run out. */
+static uint32_t in_force(const prv_policy *policy, const prv_state *state, int64_t now)
 {
-    return f->state->version >= purpose->since && f->now < f->state->expires;
+    uint32_t mask = 0;
+    if (now >= state->expires)
+        return 0;
+    if (state->version >= policy->since_latest)
+        return UINT32_MAX;
+    for (unsigned i = 0; i < policy->n_purposes; i++)
+        mask |= state->version >= policy->purposes[i].since ? 1u << i : 0u;
+    return mask;
 }
 
-static bool signal_denies(const facts *f, prv_listen listen, unsigned signal, bool granted)
+/* What a signal denies: all that obeys it, and what yields only to a grant that was made under it.
+ */
+static uint32_t signal_denies(uint32_t obeys, uint32_t listens, bool on, bool granted_under,
+                              uint32_t granted)
 {
-    if (!(f->signals & signal) || listen == PRV_LISTEN_IGNORE)
-        return false;
-    return listen == PRV_LISTEN_DENY || !granted || !(f->state->signals & signal);
+    return on ? obeys | (listens & ~(granted_under ? granted : 0)) : 0;
 }
 
-static enum row row_of(const prv_policy *policy, const facts *f, unsigned i)
-{
-    const prv_purpose *purpose = &policy->purposes[i];
-    const uint32_t bit = 1u << i;
-    const bool granted = (f->state->granted & bit) && in_force(f, purpose);
+/* Purposes that no row was found for yet. */
+typedef struct open_rows {
+    uint32_t left;
+    prv_decision *out;
+} open_rows;
 
-    if (purpose->off)
-        return ROW_OFF;
-    if (policy->row2 & bit)
-        return ROW_BASIS_FIRM;
-    if (f->unavailable)
-        return ROW_UNAVAILABLE;
-    if (purpose->subject_required && !f->state->account)
-        return ROW_ANONYMOUS;
-    if (f->state->restricted)
-        return ROW_RESTRICTED;
-    if (f->under)
-        return ROW_AGE;
-    if (f->state->refused & bit)
-        return ROW_REFUSED; /* also one that ran out: a refusal never lapses into permission */
-    if (signal_denies(f, purpose->gpc, PRV_SIGNAL_GPC, granted))
-        return ROW_GPC;
-    if (signal_denies(f, purpose->dnt, PRV_SIGNAL_DNT, granted))
-        return ROW_DNT;
-    if (granted)
-        return ROW_GRANTED;
-    if (purpose->basis == PRV_BASIS_LEGITIMATE_INTERESTS || purpose->basis == PRV_BASIS_PUBLIC_TASK)
-        return ROW_BASIS;
-    if (f->default_allow && !(purpose->sale && f->under_sale))
-        return ROW_DEFAULT;
-    return ROW_NONE;
+static void row_for(open_rows *open, uint32_t mask, unsigned row)
+{
+    mask &= open->left;
+    open->left &= ~mask;
+    if (prv_row_allows(row))
+        open->out->allowed |= mask;
+    for (; mask; mask &= mask - 1)
+        open->out->row[__builtin_ctz(mask)] = (uint8_t)row;
 }
 
 /* Granted purposes that a vendor joined since: to be asked again, for that one. */
@@ -119,15 +80,10 @@ static uint32_t joined(const prv_policy *policy, const prv_state *state)
     return mask & state->granted & ~state->refused;
 }
 
-static uint32_t unanswered(const prv_policy *policy, const facts *f)
+static uint32_t unanswered(const prv_policy *policy, const prv_state *state, uint32_t counts)
 {
-    uint32_t open = 0;
-    const uint32_t chosen = f->state->granted | f->state->refused;
-    for (unsigned i = 0; i < policy->n_purposes; i++) {
-        if (!(chosen & 1u << i) || !in_force(f, &policy->purposes[i]))
-            open |= 1u << i;
-    }
-    return (open | joined(policy, f->state)) & policy->consent & ~policy->off;
+    const uint32_t chosen = (state->granted | state->refused) & counts;
+    return (~chosen | joined(policy, state)) & policy->consent & ~policy->off;
 }
 
 /* ------------------------------------------------------------------ vendors and gates */
@@ -139,7 +95,7 @@ bool prv_vendor_allowed(const prv_policy *policy, const prv_decision *d, int ven
     const prv_vendor *v = &policy->vendors[vendor];
     if (v->off || !(d->allowed & 1u << v->purpose))
         return false;
-    if (d->row[v->purpose] == ROW_GRANTED && d->version && d->version < v->since)
+    if (d->row[v->purpose] == PRV_ROW_GRANTED && d->version && d->version < v->since)
         return false;
     for (size_t i = 0; i < v->n_regions; i++) {
         if (d->region.n > 0 && prv_region_covers(v->regions[i], d->region))
@@ -166,11 +122,11 @@ static void refuse(prv_decision *out, prv_gate gate, prv_verdict verdict, unsign
 static unsigned vendor_row(const prv_policy *policy, const prv_decision *d, int vendor)
 {
     if ((size_t)vendor >= policy->n_vendors)
-        return ROW_NONE;
+        return PRV_ROW_NONE;
     const prv_vendor *v = &policy->vendors[vendor];
     if (v->off)
-        return ROW_OFF;
-    return d->allowed & 1u << v->purpose ? ROW_NONE : d->row[v->purpose];
+        return PRV_ROW_OFF;
+    return d->allowed & 1u << v->purpose ? PRV_ROW_NONE : d->row[v->purpose];
 }
 
 static void gates(const prv_policy *policy, const prv_rules *rules, prv_decision *out)
@@ -184,20 +140,23 @@ static void gates(const prv_policy *policy, const prv_rules *rules, prv_decision
     if (rules->vendor >= 0 && !prv_vendor_allowed(policy, out, rules->vendor))
         refuse(out, PRV_GATE_VENDOR, PRV_REFUSE, vendor_row(policy, out, rules->vendor));
     else if (rules->min_age && out->age == PRV_AGE_UNDER)
-        refuse(out, PRV_GATE_AGE, PRV_REFUSE, ROW_AGE);
+        refuse(out, PRV_GATE_AGE, PRV_REFUSE, PRV_ROW_AGE);
     else if (rules->min_age && out->age == PRV_AGE_UNKNOWN)
-        refuse(out, PRV_GATE_AGE, PRV_ASK, ROW_AGE);
+        refuse(out, PRV_GATE_AGE, PRV_ASK, PRV_ROW_AGE);
     else if (missing)
         refuse(out, PRV_GATE_REQUIRE, PRV_REFUSE, out->row[__builtin_ctz(missing)]);
 }
 
 /* ------------------------------------------------------------------ the decision */
 
+static uint32_t all_purposes(const prv_policy *policy)
+{
+    return policy->n_purposes >= PRV_MAX_PURPOSES ? UINT32_MAX : (1u << policy->n_purposes) - 1;
+}
+
 uint32_t prv_refusable(const prv_policy *policy)
 {
-    const size_t n = policy->n_purposes;
-    const uint32_t all = n >= PRV_MAX_PURPOSES ? UINT32_MAX : (1u << n) - 1;
-    return all & ~(policy->off | policy->row2);
+    return all_purposes(policy) & ~(policy->off | policy->row2);
 }
 
 void prv_decide(const prv_policy *policy, const prv_rules *rules, const prv_state *state,
@@ -208,25 +167,40 @@ void prv_decide(const prv_policy *policy, const prv_rules *rules, const prv_stat
     const unsigned minimum = prv_policy_age_min(policy, region);
     const bool allow =
         jurisdiction < policy->n_jurisdictions && policy->jurisdictions[jurisdiction].allow;
-    const facts f = {
-        .state = state,
-        .signals = signals,
-        .now = now,
-        .unavailable = degraded && rules->store_failure_deny,
-        .under = minimum > 0 && prv_age_check(&age, minimum) == PRV_AGE_UNDER,
-        .default_allow = allow && !state->unreadable,
-        .under_sale = policy->age_sale > 0 && age.under > 0 && age.under <= policy->age_sale,
-    };
+    const bool under = minimum > 0 && prv_age_check(&age, minimum) == PRV_AGE_UNDER;
+    const bool under_sale = policy->age_sale > 0 && age.under > 0 && age.under <= policy->age_sale;
+    const uint32_t counts = in_force(policy, state, now);
+    const uint32_t granted = state->granted & counts;
 
     *out = (prv_decision){
         .jurisdiction = (uint8_t)jurisdiction, .region = region, .version = state->version};
-    for (unsigned i = 0; i < policy->n_purposes; i++) {
-        const enum row row = row_of(policy, &f, i);
-        out->row[i] = (uint8_t)row;
-        if (ROWS_ALLOW >> row & 1)
-            out->allowed |= 1u << i;
-    }
-    out->unanswered = unanswered(policy, &f);
+    open_rows open = {all_purposes(policy), out};
+    row_for(&open, policy->off, PRV_ROW_OFF);
+    row_for(&open, policy->row2, PRV_ROW_BASIS_FIRM);
+    if (degraded && rules->store_failure_deny)
+        row_for(&open, UINT32_MAX, PRV_ROW_UNAVAILABLE);
+    if (!state->account)
+        row_for(&open, policy->subject_required, PRV_ROW_ANONYMOUS);
+    if (state->restricted)
+        row_for(&open, UINT32_MAX, PRV_ROW_RESTRICTED);
+    if (under)
+        row_for(&open, UINT32_MAX, PRV_ROW_AGE);
+    /* also one that ran out: a refusal never lapses into permission */
+    row_for(&open, state->refused, PRV_ROW_REFUSED);
+    row_for(&open,
+            signal_denies(policy->obeys_gpc, policy->listens_gpc, signals & PRV_SIGNAL_GPC,
+                          state->signals & PRV_SIGNAL_GPC, granted),
+            PRV_ROW_GPC);
+    row_for(&open,
+            signal_denies(policy->obeys_dnt, policy->listens_dnt, signals & PRV_SIGNAL_DNT,
+                          state->signals & PRV_SIGNAL_DNT, granted),
+            PRV_ROW_DNT);
+    row_for(&open, granted, PRV_ROW_GRANTED);
+    row_for(&open, policy->interest, PRV_ROW_BASIS);
+    if (allow && !state->unreadable)
+        row_for(&open, ~(under_sale ? policy->sale : 0), PRV_ROW_DEFAULT);
+    row_for(&open, UINT32_MAX, PRV_ROW_NONE);
+    out->unanswered = unanswered(policy, state, counts);
     out->gpc_shown = (signals & PRV_SIGNAL_GPC) && policy->listens_gpc;
 
     const bool fixed = rules->min_age > 0 && rules->min_age != PRV_AGE_POLICY;

@@ -29,33 +29,23 @@ prv_str prv_vary_value(unsigned bits)
     return vary_values[bits & 15];
 }
 
-static void consent_put(const prv_policy *policy, const prv_decision *d, prv_out *out)
-{
-    bool first = true;
-
-    for (size_t i = 0; i < policy->n_purposes; i++) {
-        const prv_purpose *purpose = &policy->purposes[i];
-        if (d->row[i] == 2) {
-            continue;
-        }
-        bool allowed = (d->allowed >> i & 1) != 0;
-        prv_out_put(out, first ? PRV_NONE : PRV_STR(", "));
-        prv_out_put(out, allowed ? purpose->name : purpose->header_denied[d->row[i] % PRV_ROWS]);
-        first = false;
-    }
-}
-
 prv_str prv_header_consent(const prv_request *rq, const prv_decision *d)
 {
-    prv_out counted = {0};
+    const prv_policy *policy = rq->site->policy;
     prv_out out;
 
-    consent_put(rq->site->policy, d, &counted);
-    if (counted.n == 0 || !prv_out_open(&out, rq->env, counted.n)) {
+    if (policy->members_max == 0 || !prv_out_open(&out, rq->env, policy->members_max)) {
         return PRV_NONE;
     }
-    consent_put(rq->site->policy, d, &out);
-    return prv_out_view(&out);
+    for (size_t i = 0; i < policy->n_purposes; i++) {
+        const prv_str member = policy->purposes[i].member[d->row[i] % PRV_ROWS];
+        if (member.n > 0) {
+            memcpy(out.p + out.n, member.p, member.n);
+            out.n += member.n;
+        }
+    }
+    /* Each begins with what separates it from the one before. */
+    return out.n > 0 ? prv_view_from(prv_out_view(&out), sizeof(", ") - 1) : PRV_NONE;
 }
 
 void prv_out_number(prv_out *out, unsigned value)

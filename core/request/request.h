@@ -37,6 +37,12 @@ typedef struct prv_token_parts {
     uint8_t mac[PRV_MAC_LEN];
 } prv_token_parts;
 bool prv_token_split(prv_str text, prv_token_parts *out);
+/* Where a token's pieces would stand, for a look-up that is settled by its fingerprint. false: prv_token_split() says so too. */
+typedef struct prv_token_look {
+    prv_str kid, id, head;
+    const char *mac; /* PRV_MAC_TEXT bytes, the last of `text` */
+} prv_token_look;
+bool prv_token_peek(prv_str text, prv_token_look *out);
 /* Writes at most PRV_TOKEN_MAX characters; the length, 0: no key. */
 size_t prv_token_write(const prv_site *site, const prv_state *state, char out[PRV_TOKEN_MAX + 1]);
 /* The whole Set-Cookie value for `state`, from env.alloc; PRV_NONE: no key or no memory. */

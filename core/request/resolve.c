@@ -3,24 +3,50 @@
  * allocates or waits but prv_request_repair(), which runs after the request has its answer.
  */
 #include "../state/count.h"
-#include "request.h"
+#include "cookie.h"
+#include "view.h"
 
 #include <stdio.h>
 #include <string.h>
 
 /* ------------------------------------------------------------------ the cache */
 
+static uint64_t sum_word(uint64_t sum, uint64_t word)
+{
+    sum = (sum ^ word) * UINT64_C(0x9E3779B97F4A7C15);
+    return sum ^ sum >> 29;
+}
+
+static uint64_t word_at(const char *p)
+{
+    uint64_t word;
+    memcpy(&word, p, sizeof word);
+    return word;
+}
+
+/* A word at a time; the last one overlaps the one before it. */
+static uint64_t sum_text(uint64_t sum, prv_str text)
+{
+    sum = sum_word(sum, text.n);
+    if (text.n < sizeof sum) {
+        for (size_t i = 0; i < text.n; i++)
+            sum = sum_word(sum, (unsigned char)text.p[i]);
+        return sum;
+    }
+    for (size_t i = 0; i < text.n - sizeof sum; i += sizeof sum)
+        sum = sum_word(sum, word_at(text.p + i));
+    return sum_word(sum, word_at(text.p + text.n - sizeof sum));
+}
+
 /* Entries of another policy, keyring, cookie name or store setting are not found: a token verified
  * for one server block says nothing at another. */
 uint32_t prv_request_tag(const prv_request *rq)
 {
     const prv_site *site = rq->site;
-    const uint32_t generation = prv_keyring_generation(site->keys);
-    uint64_t h = prv_fnv64(site->policy->digest ^ PRV_FNV64_SEED, site->cookie.name);
-    h = prv_fnv64(h, (prv_str){(const char *)&generation, sizeof generation});
-    h = prv_fnv64(h, site->store ? PRV_STR("s") : PRV_STR("-"));
-    h = prv_fnv64(h, site->policy->id);
-    return (uint32_t)(h ^ h >> 32);
+    const uint64_t generation = prv_keyring_generation(site->keys);
+    uint64_t sum = sum_word(site->policy->digest, generation << 1 | site->store);
+    sum = sum_text(sum_text(sum, site->cookie.name), site->policy->id);
+    return (uint32_t)(sum ^ sum >> 32);
 }
 
 static prv_cache_key key_of_id(const char id[PRV_ID_LEN])
@@ -78,7 +104,7 @@ void prv_request_remember_read(const prv_request *rq, bool negative)
 typedef struct copy {
     prv_state state;
     bool old_key;
-    bool cached; /* the cookie was seen before: its body was not read, the state is the entry's */
+    bool cached;   /* the cookie was seen before: its body was not read, the state is the entry's */
     bool negative; /* ... and the entry knows of no record */
     uint8_t print[PRV_PRINT_LEN];
 } copy;
@@ -90,56 +116,44 @@ typedef struct copies {
     bool bad;
 } copies;
 
-static uint64_t sum_word(uint64_t sum, uint64_t word)
-{
-    sum = (sum ^ word) * UINT64_C(0x9E3779B97F4A7C15);
-    return sum ^ sum >> 29;
-}
-
 /*
- * What the entry keeps of a token: its MAC, mixed with a sum of every byte of it and of what it is over.
+ * What the entry keeps of a token: its MAC, as it is written, mixed with a sum of every byte that it is over.
  * Whoever knows the MAC gets the entry's state and nothing else, so the sum need not be strong: it
  * makes a changed body, kid or version under a MAC that was just verified a token that does not
- * repeat, and so one that is verified, and fails. A word at a time: no HMAC on this path.
+ * repeat, and so one that is verified, and fails. Who does not know it has to guess at least 78 of its bits: 48 of
+ * the first word, whatever the second, and 30 of the third's last six digits. No HMAC on this path.
  */
-static void fingerprint(const prv_token_parts *parts, uint8_t out[PRV_PRINT_LEN])
+static void fingerprint(const prv_token_look *token, uint8_t out[PRV_PRINT_LEN])
 {
-    uint64_t sum = PRV_FNV64_SEED ^ parts->head.n, word;
-    prv_str rest = parts->head;
-    while (rest.n > 0) {
-        const size_t n = rest.n < sizeof word ? rest.n : sizeof word;
-        word = 0;
-        memcpy(&word, rest.p, n);
-        sum = sum_word(sum, word);
-        rest.p += n;
-        rest.n -= n;
-    }
-    memcpy(&word, parts->mac + PRV_MAC_LEN - sizeof word, sizeof word); /* what is cut off below */
-    sum = sum_word(sum, word);
-    memcpy(out, parts->mac, PRV_PRINT_LEN);
-    memcpy(&word, out, sizeof word);
-    word ^= sum;
-    memcpy(out, &word, sizeof word);
+    _Static_assert(PRV_MAC_TEXT == 22 && PRV_PRINT_LEN == 12, "three words that overlap, 96 bits");
+    const uint64_t sum = sum_text(PRV_FNV64_SEED, token->head);
+    const uint64_t a = word_at(token->mac), b = word_at(token->mac + 8),
+                   c = word_at(token->mac + PRV_MAC_TEXT - 8);
+    const uint64_t low = (a ^ sum) * UINT64_C(0x9E3779B97F4A7C15) ^ b * UINT64_C(0xbf58476d1ce4e5b9);
+    const uint32_t high = (uint32_t)((c ^ sum) * UINT64_C(0x94d049bb133111eb) >> 32);
+    memcpy(out, &low, sizeof low);
+    memcpy(out + sizeof low, &high, sizeof high);
 }
 
 /* An entry that no token was seen for has no fingerprint, and must not answer for a token that
  * claims zeros. */
 static bool print_matches(const uint8_t shown[PRV_PRINT_LEN], const uint8_t kept[PRV_PRINT_LEN])
 {
-    uint8_t differ = 0, any = 0;
-    for (size_t i = 0; i < PRV_PRINT_LEN; i++) {
-        differ |= (uint8_t)(shown[i] ^ kept[i]);
-        any |= kept[i];
-    }
-    return any != 0 && differ == 0;
+    uint64_t low[2];
+    uint32_t high[2];
+    memcpy(&low[0], shown, sizeof low[0]);
+    memcpy(&high[0], shown + sizeof low[0], sizeof high[0]);
+    memcpy(&low[1], kept, sizeof low[1]);
+    memcpy(&high[1], kept + sizeof low[1], sizeof high[1]);
+    return ((low[0] ^ low[1]) | (high[0] ^ high[1])) == 0 && (low[1] | high[1]) != 0;
 }
 
 /* Id, fingerprint and tag equal: the body is not read and the state is the entry's alone. A key that no longer signs may
  * still verify; what the entry lacks is read from the body. */
-static bool repeated(const prv_request *rq, const prv_token_parts *parts, const prv_cached *seen,
+static bool repeated(const prv_request *rq, const prv_token_look *token, const prv_cached *seen,
                      copy *out)
 {
-    const prv_key *key = prv_keyring_find(rq->site->keys, PRV_KEY_TOKEN, parts->kid);
+    const prv_key *key = prv_keyring_find(rq->site->keys, PRV_KEY_TOKEN, token->kid);
     if (!key || seen->partial || !print_matches(out->print, seen->print))
         return false;
     out->state = seen->state;
@@ -162,23 +176,29 @@ static void remember_token(const prv_request *rq, prv_cache_key key, const prv_c
         prv_cache_put(rq->zone, key, prv_request_tag(rq), &c->state, &how, rq->env->now_ms);
 }
 
+/* An id-less token is kept under its MAC. */
+static bool key_of(const prv_token_look *token, prv_cache_key *key)
+{
+    size_t n;
+    if (token->id.n == 0)
+        return prv_base64url_decode((prv_str){token->mac, PRV_MAC_TEXT}, key->b, sizeof key->b, &n);
+    *key = key_of_id(token->id.p);
+    return true;
+}
+
 static bool verify(const prv_request *rq, prv_str text, copy *out)
 {
-    prv_token_parts parts;
+    prv_token_look token;
     prv_cached seen;
     prv_cache_key key;
-    if (!prv_token_split(text, &parts))
+    if (!prv_token_peek(text, &token) || !key_of(&token, &key))
         return false;
-    if (parts.id.n > 0)
-        key = key_of_id(parts.id.p);
-    else
-        memcpy(key.b, parts.mac, sizeof key.b);
-    fingerprint(&parts, out->print);
+    fingerprint(&token, out->print);
     out->cached = false;
-    const bool in_store = rq->site->store && parts.id.n > 0;
+    const bool in_store = rq->site->store && token.id.n > 0;
     const bool found =
         rq->zone && prv_cache_get(rq->zone, key, prv_request_tag(rq), rq->env->mono_ms, &seen);
-    if (found && !seen.tombstone && (seen.fresh || !in_store) && repeated(rq, &parts, &seen, out))
+    if (found && !seen.tombstone && (seen.fresh || !in_store) && repeated(rq, &token, &seen, out))
         return true;
     if (prv_token_read(rq->site, text, &out->state, &out->old_key, NULL) != PRV_TOKEN_OK)
         return false;
@@ -210,29 +230,39 @@ static void doubt(prv_state *state)
 
 static void copies_add(const prv_request *rq, copies *c, prv_str text, bool doubtful)
 {
-    copy next;
-    if (c->seen++ >= PRV_MAX_COPIES || !rq->site->keys || !verify(rq, text, &next)) {
+    if (c->seen++ >= PRV_MAX_COPIES || !rq->site->keys || !verify(rq, text, &c->of[c->n])) {
         c->bad = true;
         return;
     }
+    copy *next = &c->of[c->n];
     if (doubtful) {
-        doubt(&next.state);
+        doubt(&next->state);
         c->bad = true;
     }
     for (size_t i = 0; i < c->n; i++) {
-        if (!same_id(&c->of[i].state, &next.state))
+        if (!same_id(&c->of[i].state, &next->state))
             continue;
-        if (next.state.seq > c->of[i].state.seq)
-            c->of[i] = next;
+        if (next->state.seq > c->of[i].state.seq)
+            c->of[i] = *next;
         return;
     }
-    c->of[c->n++] = next;
+    c->n++;
 }
 
-static void copies_find(const prv_request *rq, copies *c)
+/* What follows a name that a `=` follows. */
+static prv_str pair_value(const prv_pair *pair)
+{
+    const prv_str rest = prv_view_from((prv_str){pair->p, pair->n}, pair->name_n);
+    return prv_view_trim(prv_view_from(rest, prv_view_find(rest, '=') + 1));
+}
+
+static void copies_find(prv_request *rq, copies *c)
 {
     const prv_str own = rq->site->cookie.name;
-    for (size_t i = 0; i < rq->n_cookies; i++) {
+    prv_cookie_pairs(rq);
+    for (uint32_t left = rq->paired ? rq->own_pairs : 0; left; left &= left - 1)
+        copies_add(rq, c, pair_value(&rq->pairs[__builtin_ctz(left)]), false);
+    for (size_t i = 0; !rq->paired && i < rq->n_cookies; i++) {
         prv_cookie_iter it;
         prv_str name, value, pair;
         prv_cookie_iter_init(&it, rq->cookies[i], rq->comma_joined);
@@ -246,9 +276,11 @@ static void copies_find(const prv_request *rq, copies *c)
 static void take_copies(prv_request *rq, const copies *c)
 {
     rq->has_token = c->n > 0;
-    rq->state.unreadable = c->bad;
-    if (c->n == 0)
+    if (c->n == 0) {
+        rq->token = (prv_state){0};
+        rq->state = (prv_state){.unreadable = c->bad};
         return;
+    }
     rq->token = c->of[0].state;
     rq->foreign_key = c->of[0].old_key;
     rq->source = c->of[0].cached ? PRV_SOURCE_CACHE : PRV_SOURCE_TOKEN;
@@ -322,9 +354,9 @@ static void count_lookup(const prv_request *rq, bool hit, bool negative)
 
 prv_step prv_request_begin(prv_request *rq, prv_op *op)
 {
-    copies found = {0};
-    rq->state = (prv_state){0};
-    rq->token = (prv_state){0};
+    copies found; /* what `of` holds beyond `n` is not looked at */
+    found.seen = found.n = 0;
+    found.bad = false;
     rq->source = PRV_SOURCE_NONE;
     rq->withheld = false;
     rq->known = rq->split = false;

@@ -239,6 +239,24 @@ bool prv_token_split(prv_str text, prv_token_parts *out)
     return true;
 }
 
+bool prv_token_peek(prv_str text, prv_token_look *out)
+{
+    if (text.n < PRV_MAC_TEXT + 5 || text.n > PRV_TOKEN_MAX || text.p[0] != '1' || text.p[1] != '.')
+        return false;
+    const size_t end = text.n - PRV_MAC_TEXT - 1; /* the last dot */
+    size_t at = 2;
+    while (at < end && text.p[at] != '.')
+        at++;
+    out->kid = (prv_str){text.p + 2, at - 2};
+    const size_t id = at + 1;
+    if (id >= end || text.p[end] != '.')
+        return false;
+    out->id = (prv_str){text.p + id, text.p[id] == '.' ? 0 : PRV_ID_LEN};
+    out->head = (prv_str){text.p, end};
+    out->mac = text.p + end + 1;
+    return id + out->id.n < end && text.p[id + out->id.n] == '.';
+}
+
 /* The MAC binds a token to its policy and cookie name: another server block's token does not
  * verify. */
 static void token_mac(const prv_site *site, const prv_key *key, prv_str head,

@@ -4,6 +4,7 @@
  */
 #include "state.h"
 
+#include <endian.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -30,38 +31,51 @@ size_t prv_base64url_encode(const uint8_t *in, size_t n, char *out)
     return o;
 }
 
-static int base64_value(char c)
+/* Each digit's value plus one; all else is 0. */
+#define VALUE(c) [c] = ((c) >= 'a' ? (c) - 'a' + 26 : (c) - 'A') + 1
+#define DIGIT(c) [c] = (c) - '0' + 52 + 1
+static const uint8_t base64_values[256] = {
+    VALUE('A'), VALUE('B'), VALUE('C'), VALUE('D'), VALUE('E'), VALUE('F'), VALUE('G'), VALUE('H'),
+    VALUE('I'), VALUE('J'), VALUE('K'), VALUE('L'), VALUE('M'), VALUE('N'), VALUE('O'), VALUE('P'),
+    VALUE('Q'), VALUE('R'), VALUE('S'), VALUE('T'), VALUE('U'), VALUE('V'), VALUE('W'), VALUE('X'),
+    VALUE('Y'), VALUE('Z'), VALUE('a'), VALUE('b'), VALUE('c'), VALUE('d'), VALUE('e'), VALUE('f'),
+    VALUE('g'), VALUE('h'), VALUE('i'), VALUE('j'), VALUE('k'), VALUE('l'), VALUE('m'), VALUE('n'),
+    VALUE('o'), VALUE('p'), VALUE('q'), VALUE('r'), VALUE('s'), VALUE('t'), VALUE('u'), VALUE('v'),
+    VALUE('w'), VALUE('x'), VALUE('y'), VALUE('z'), DIGIT('0'), DIGIT('1'), DIGIT('2'), DIGIT('3'),
+    DIGIT('4'), DIGIT('5'), DIGIT('6'), DIGIT('7'), DIGIT('8'), DIGIT('9'), ['-'] = 63, ['_'] = 64};
+
+/* More than 63: no digit. */
+static uint32_t base64_value(char c)
 {
-    if (c >= 'A' && c <= 'Z')
-        return c - 'A';
-    if (c >= 'a' && c <= 'z')
-        return c - 'a' + 26;
-    if (c >= '0' && c <= '9')
-        return c - '0' + 52;
-    return c == '-' ? 62 : c == '_' ? 63 : -1;
+    return (uint32_t)base64_values[(unsigned char)c] - 1;
 }
 
 bool prv_base64url_decode(prv_str in, uint8_t *out, size_t cap, size_t *n)
 {
     *n = 0;
-    if (in.n % 4 == 1 || in.n / 4 * 3 + (in.n % 4 ? in.n % 4 - 1 : 0) > cap)
+    const size_t rest = in.n % 4;
+    if (rest == 1 || in.n / 4 * 3 + (rest ? rest - 1 : 0) > cap)
         return false;
-    size_t o = 0;
-    uint32_t bits = 0;
-    unsigned have = 0;
-    for (size_t i = 0; i < in.n; i++) {
-        int v = base64_value(in.p[i]);
-        if (v < 0)
-            return false;
-        bits = bits << 6 | (uint32_t)v;
-        have += 6;
-        if (have >= 8) {
-            have -= 8;
-            out[o++] = (uint8_t)(bits >> have);
-        }
+    uint32_t bad = 0; /* more than 63: something is no digit */
+    size_t o = 0, i = 0;
+    for (; i + 4 <= in.n; i += 4, o += 3) {
+        const uint32_t a = base64_value(in.p[i]), b = base64_value(in.p[i + 1]),
+                       c = base64_value(in.p[i + 2]), d = base64_value(in.p[i + 3]);
+        bad |= a | b | c | d;
+        out[o] = (uint8_t)(a << 2 | b >> 4);
+        out[o + 1] = (uint8_t)(b << 4 | c >> 2);
+        out[o + 2] = (uint8_t)(c << 6 | d);
     }
     /* Spare bits must be zero: otherwise several texts would stand for one value. */
-    if (bits & ((1u << have) - 1))
+    if (rest > 0) {
+        const uint32_t a = base64_value(in.p[i]), b = base64_value(in.p[i + 1]),
+                       c = rest == 3 ? base64_value(in.p[i + 2]) : 0;
+        bad |= a | b | c | (rest == 3 ? (c & 3) << 6 : (b & 15) << 6);
+        out[o++] = (uint8_t)(a << 2 | b >> 4);
+        if (rest == 3)
+            out[o++] = (uint8_t)(b << 4 | c >> 2);
+    }
+    if (bad > 63)
         return false;
     *n = o;
     return true;
@@ -78,36 +92,59 @@ static int base32_value(char c)
     return c >= '2' && c <= '7' ? c - '2' + 26 : -1;
 }
 
-void prv_id_unpack(const uint8_t in[16], char id[PRV_ID_LEN])
+/* Eight digits are eight bytes of a word, the first one on top, and forty bits of the id: all eight
+ * are worked on at once. */
+#define EIGHT(byte) (UINT64_C(0x0101010101010101) * (byte))
+#define LETTERS_OFF                                                                                \
+    ('a' - ('2' - 26)) /* by which letters and digits stand apart beyond their values */
+
+static uint64_t eight_read(const void *p)
 {
-    uint32_t bits = 0;
-    unsigned have = 0;
-    size_t o = 0;
-    for (size_t i = 0; i < 16; i++) {
-        bits = bits << 8 | in[i];
-        have += 8;
-        while (have >= 5) {
-            have -= 5;
-            id[o++] = base32_digits[bits >> have & 31];
-        }
-    }
-    id[o] = base32_digits[bits << (5 - have) & 31];
+    uint64_t word;
+    memcpy(&word, p, sizeof word);
+    return be64toh(word);
 }
 
+static void eight_write(void *p, uint64_t word)
+{
+    word = htobe64(word);
+    memcpy(p, &word, sizeof word);
+}
+
+static uint64_t eight_digits(uint64_t bits)
+{
+    bits = (bits & 0xfffff) | (bits >> 20 & 0xfffff) << 32;
+    bits = (bits & UINT64_C(0x000003ff000003ff)) | (bits & UINT64_C(0x000ffc00000ffc00)) << 6;
+    bits = (bits & UINT64_C(0x001f001f001f001f)) | (bits & UINT64_C(0x03e003e003e003e0)) << 3;
+    const uint64_t digit = (bits + EIGHT(128 - 26)) >> 7 & EIGHT(1);
+    return bits + EIGHT('a') - digit * LETTERS_OFF;
+}
+
+static uint64_t eight_bits(uint64_t text)
+{
+    const uint64_t letter = text >> 6 & EIGHT(1);
+    text = (text - EIGHT('2' - 26) - letter * LETTERS_OFF) & EIGHT(31);
+    text = (text & UINT64_C(0x001f001f001f001f)) | (text & UINT64_C(0x1f001f001f001f00)) >> 3;
+    text = (text & UINT64_C(0x000003ff000003ff)) | (text & UINT64_C(0x03ff000003ff0000)) >> 6;
+    return (text & 0xfffff) | (text >> 32) << 20;
+}
+
+void prv_id_unpack(const uint8_t in[16], char id[PRV_ID_LEN])
+{
+    eight_write(id, eight_digits(eight_read(in) >> 24));
+    eight_write(id + 8, eight_digits(eight_read(in + 5) >> 24));
+    eight_write(id + 16, eight_digits(eight_read(in + 8) >> 8));
+    id[24] = base32_digits[in[15] >> 3];
+    id[25] = base32_digits[in[15] << 2 & 31];
+}
+
+/* What is no digit counts as some digit. */
 void prv_id_pack(const char id[PRV_ID_LEN], uint8_t out[16])
 {
-    uint32_t bits = 0;
-    unsigned have = 0;
-    size_t o = 0;
-    for (size_t i = 0; i < PRV_ID_LEN && o < 16; i++) {
-        int v = base32_value(id[i]);
-        bits = bits << 5 | (uint32_t)(v < 0 ? 0 : v);
-        have += 5;
-        if (have >= 8) {
-            have -= 8;
-            out[o++] = (uint8_t)(bits >> have);
-        }
-    }
+    const uint64_t a = eight_bits(eight_read(id)), b = eight_bits(eight_read(id + 8)),
+                   c = eight_bits(eight_read(id + 16)), d = eight_bits(eight_read(id + 18)) >> 2;
+    eight_write(out, a << 24 | b >> 16);
+    eight_write(out + 8, b << 48 | c << 8 | (d & 0xff));
 }
 
 bool prv_id_valid(prv_str text)

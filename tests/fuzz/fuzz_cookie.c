@@ -3,6 +3,7 @@
  * no further editing, and every kept byte is one that arrived.
  */
 #include "fuzz_request.h"
+#include "request/cookie.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -47,6 +48,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     fuzz_check(out.n <= 2 * in.n);
     check_nothing_denied(&f, out, f.rq.comma_joined);
     check_nothing_denied(&f, out, false);
+
+    prv_str again;
+    unsigned vary_again = 0;
+    prv_cookie_pairs(&f.rq);
+    fuzz_check(prv_cookies_need_edit(&f.rq, &f.rules, &f.d) == edit);
+    fuzz_check(prv_edit_cookies(&f.rq, &f.rules, &f.d, &again, &vary_again) == PRV_OK);
+    fuzz_check(again.n == out.n && (out.n == 0 || memcmp(again.p, out.p, out.n) == 0));
+    fuzz_check(vary_again == vary);
 
     prv_var_input input = {.rq = &f.rq, .rules = &f.rules, .d = &f.d};
     fuzz_check_log(prv_variable(PRV_VAR_REMOVED, &input));

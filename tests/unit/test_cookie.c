@@ -1,6 +1,8 @@
 /* The Cookie field: iterator, editing (tests/vectors/cookie), memory. */
 #include "request_fixture.h"
 
+#include "request/cookie.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -79,19 +81,28 @@ static void edit_case(const vec_case *c, void *arg)
     fix.rq.n_cookies = n;
     fix.rq.comma_joined = vec_is(c, "joined", "yes");
 
-    if (prv_cookies_need_edit(&fix.rq, &rules, &fix.d) != changed) {
-        fail_msg("%s:%u: need_edit is not %d", c->file, c->line, changed);
-    }
-    assert_int_equal(fix.allocs, 0);
-    assert_int_equal(prv_edit_cookies(&fix.rq, &rules, &fix.d, out, &vary), PRV_OK);
-    for (size_t i = 0; i < n; i++) {
-        prv_str want = vec_get(c, "out", i);
-        say(c, "out", out[i], want);
-        if (in[i].n == want.n && memcmp(in[i].p, want.p, want.n) == 0) {
-            assert_ptr_equal(out[i].p, in[i].p);
+    /* taken apart at each walk, and noted once */
+    for (int noted = 0; noted < 2; noted++) {
+        fix.rq.paired = NULL;
+        if (noted) {
+            prv_cookie_pairs(&fix.rq);
         }
+        if (prv_cookies_need_edit(&fix.rq, &rules, &fix.d) != changed) {
+            fail_msg("%s:%u: need_edit is not %d", c->file, c->line, changed);
+        }
+        unsigned before = fix.allocs;
+        vary = 0;
+        assert_int_equal(prv_edit_cookies(&fix.rq, &rules, &fix.d, out, &vary), PRV_OK);
+        assert_true(changed || fix.allocs == before);
+        for (size_t i = 0; i < n; i++) {
+            prv_str want = vec_get(c, "out", i);
+            say(c, "out", out[i], want);
+            if (in[i].n == want.n && memcmp(in[i].p, want.p, want.n) == 0) {
+                assert_ptr_equal(out[i].p, in[i].p);
+            }
+        }
+        say(c, "vary", prv_vary_value(vary), vec_get(c, "vary", 0));
     }
-    say(c, "vary", prv_vary_value(vary), vec_get(c, "vary", 0));
 
     prv_var_input input = {.rq = &fix.rq, .rules = &rules, .d = &fix.d};
     say(c, "removed", prv_variable(PRV_VAR_REMOVED, &input), vec_get(c, "removed", 0));
@@ -105,6 +116,37 @@ static void test_vectors(void **state)
 {
     (void)state;
     vec_each("cookie", edit_case, NULL);
+}
+
+/* One more than are noted: all of them are taken apart at each walk. */
+static void test_more_than_are_noted(void **state)
+{
+    (void)state;
+    for (size_t n = PRV_MAX_PAIRS; n <= PRV_MAX_PAIRS + 1; n++) {
+        char text[PRV_MAX_PAIRS * 16] = "", want[PRV_MAX_PAIRS * 16] = "";
+        for (size_t i = 0; i < n; i++) {
+            const bool last = i + 1 == n;
+            snprintf(text + strlen(text), sizeof text - strlen(text), "%s%s%zu=1", i ? "; " : "",
+                     last ? "_ga_" : "x", i);
+            if (!last) {
+                snprintf(want + strlen(want), sizeof want - strlen(want), "%sx%zu=1",
+                         i ? "; " : "", i);
+            }
+        }
+        const prv_str in = fix_str(text);
+        prv_str out;
+        unsigned vary = 0;
+        fix_reset(&fix);
+        fix.policy.unknown_cookies = PRV_UNKNOWN_ALLOW;
+        prv_rules rules = fix.rules;
+        fix.rq.cookies = &in;
+        fix.rq.n_cookies = 1;
+        prv_cookie_pairs(&fix.rq);
+        assert_int_equal(fix.rq.paired != NULL, n == PRV_MAX_PAIRS);
+        assert_true(prv_cookies_need_edit(&fix.rq, &rules, &fix.d));
+        assert_int_equal(prv_edit_cookies(&fix.rq, &rules, &fix.d, &out, &vary), PRV_OK);
+        fix_assert_str(out, want, "all but the last");
+    }
 }
 
 typedef struct pair_want {
@@ -232,6 +274,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_vectors),
+        cmocka_unit_test(test_more_than_are_noted),
         cmocka_unit_test(test_iterator),
         cmocka_unit_test(test_no_memory_is_no_cookie),
         cmocka_unit_test(test_a_field_of_commas_is_linear),

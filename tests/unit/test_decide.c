@@ -8,9 +8,9 @@ static state_fixture fix;
 /* ------------------------------------------------------------------ vectors */
 
 static const char *const keys[] = {
-    "case",           "region",     "signals",    "granted",  "refused",  "version", "expires",
-    "choice-signals", "restricted", "unreadable", "degraded", "age",      "age-at",  "mode",
-    "failure",        "require",    "vendor",     "min-age",  "rows",     "allowed", "unanswered",
+    "case",           "region",     "signals",    "granted",  "refused",   "version", "expires",
+    "choice-signals", "restricted", "unreadable", "degraded", "age",       "age-at",  "mode",
+    "failure",        "require",    "vendor",     "min-age",  "rows",      "allowed", "unanswered",
     "age-is",         "verdict",    "vary",       "vendors",  "gpc-shown", "account"};
 
 static prv_state state_of(const vec_case *c)
@@ -144,7 +144,6 @@ static void hold(setting *s, unsigned row)
     switch (row) {
     case 1:
         s->purpose.off = true;
-        s->policy.off = 1;
         break;
     case 2:
         s->policy.row2 = 1;
@@ -191,7 +190,8 @@ static void test_first_row_wins(void **state)
     const uint32_t allow = 1u << 2 | 1u << 11 | 1u << 13 | 1u << 14;
     (void)state;
     for (unsigned set = 0; set < 1u << N_ROWS; set++) {
-        setting s = {.policy = *fix.policy, .purpose = {.basis = PRV_BASIS_CONSENT, .since = 1}};
+        setting s = {.policy = *fix.policy,
+                     .purpose = {.basis = PRV_BASIS_CONSENT, .objection = true, .since = 1}};
         prv_decision d;
         unsigned first = 15;
         s.policy.n_purposes = 1;
@@ -199,7 +199,9 @@ static void test_first_row_wins(void **state)
         s.policy.n_jurisdictions = 1;
         s.policy.jurisdictions = &s.jurisdiction;
         s.policy.n_vendors = 0;
-        s.policy.row2 = s.policy.off = 0;
+        s.policy.row2 = s.policy.off = s.policy.consent = s.policy.objectable = s.policy.sale = 0;
+        s.policy.listens_gpc = s.policy.listens_dnt = s.policy.obeys_gpc = s.policy.obeys_dnt = 0;
+        s.policy.subject_required = s.policy.interest = s.policy.since_latest = 0;
         prv_rules_init(&s.rules);
         s.rules.mode = PRV_MODE_ON;
         s.rules.require = 1;
@@ -210,6 +212,7 @@ static void test_first_row_wins(void **state)
                 first = rows[i];
             }
         }
+        prv_policy_mark(&s.policy, &s.purpose, 1);
         prv_decide(&s.policy, &s.rules, &s.state, s.degraded, s.signals, (prv_region){0}, SF_NOW,
                    &d);
         if (d.row[0] != first)

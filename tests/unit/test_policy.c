@@ -160,8 +160,11 @@ static bool fact_purpose(const prv_policy *p, const char *kind, const char *name
         say_str(purpose->exempt);
     } else if (strcmp(kind, "title") == 0) {
         say_str(prv_texts_pick(&purpose->title, view(more)));
-    } else if (strcmp(kind, "denied") == 0) {
-        say_str(purpose->header_denied[atoi(more)]);
+    } else if (strcmp(kind, "member") == 0) {
+        const prv_str member = purpose->member[atoi(more)];
+        if (member.n > 0)
+            assert_memory_equal(member.p, ", ", 2);
+        say_str(member.n > 0 ? (prv_str){member.p + 2, member.n - 2} : PRV_NONE);
     } else {
         return false;
     }
@@ -296,7 +299,7 @@ static char *word(char **rest)
 
 static void check_fact(const prv_policy *p, const char *file, char *line)
 {
-    static const char *const takes_two[] = {"title", "denied", "string"};
+    static const char *const takes_two[] = {"title", "member", "string"};
     char whole[1024], prefix[600], *rest = line;
     snprintf(whole, sizeof whole, "%s: %s", file, line);
     fact[0] = 0;
