@@ -75,12 +75,16 @@ int prv_post_read_first(request_rec *r)
     if (server_is_off(r) || r->main || r->prev) {
         return DECLINED; /* redirects carry what we added ourselves */
     }
-    apr_array_header_t *names = apr_array_make(r->pool, 0, sizeof(const char *));
-    apr_table_do(find_spoofed, names, r->headers_in, NULL);
-    for (int i = 0; i < names->nelts; i++) {
-        apr_table_unset(r->headers_in, APR_ARRAY_IDX(names, i, const char *));
+    if (prv_has_own_field(r->headers_in)) {
+        apr_array_header_t *names = apr_array_make(r->pool, 1, sizeof(const char *));
+        apr_table_do(find_spoofed, names, r->headers_in, NULL);
+        for (int i = 0; i < names->nelts; i++) {
+            apr_table_unset(r->headers_in, APR_ARRAY_IDX(names, i, const char *));
+        }
     }
-    clean_connection(r);
+    if (apr_table_get(r->headers_in, "Connection")) {
+        clean_connection(r);
+    }
     return DECLINED;
 }
 

@@ -240,6 +240,11 @@ prv_backend *prv_backend_of(const prv_root *root);
 prv_str prv_str_of(const char *text);
 /* NUL-terminated copy in the request's pool. */
 char *prv_text(const request_rec *r, prv_str s);
+/* A table's entries as they stand, n of them: what looks for several names at once walks over them once. */
+const apr_table_entry_t *prv_entries(const apr_table_t *table, int *n);
+/* Does a field of a name that only this server may say stand in it? */
+bool prv_has_own_field(const apr_table_t *table);
+bool prv_is_cookie_field(const char *name);
 /* The client's path and query. */
 prv_str prv_uri_of(const request_rec *r);
 

@@ -36,6 +36,9 @@ static void remember_cookies(prv_root *root, request_rec *r)
  * welcome there. */
 static void edit_set_cookies(prv_view *view, request_rec *r, apr_table_t *table)
 {
+    if (!apr_table_get(table, "Set-Cookie")) {
+        return;
+    }
     prv_root *root = view->root;
     prv_rules rules = view->rules;
     rules.exempt = false;
@@ -82,6 +85,9 @@ static void add_vary(request_rec *r, const char *name)
 
 static void merge_vary(const prv_root *root, request_rec *r)
 {
+    if (root->vary == 0 && !root->regions) {
+        return;
+    }
     char *last = NULL;
     char *names = prv_text(r, prv_vary_value(root->vary));
     for (char *name = apr_strtok(names, ", ", &last); name; name = apr_strtok(NULL, ", ", &last)) {
@@ -174,6 +180,9 @@ static const char *all_of(const request_rec *r, const char *name)
 void prv_hear_application(request_rec *r)
 {
     for (; r; r = r->prev) {
+        if (!prv_has_own_field(r->headers_out) && !prv_has_own_field(r->err_headers_out)) {
+            continue;
+        }
         prv_view *view = prv_view_get(r);
         if (view->dir->mode == PRV_MODE_UNSET || view->dir->mode == (int)PRV_MODE_OFF) {
             continue;
@@ -227,7 +236,7 @@ static void add_fields(prv_view *view, request_rec *r)
     if (prv_policy_names_dnt(policy)) {
         prv_str tk = prv_header_tk(&root->rq, &view->d);
         if (tk.n > 0) {
-            apr_table_setn(r->headers_out, "Tk", prv_text(r, tk));
+            apr_table_setn(r->headers_out, "Tk", tk.p); /* static */
         }
     }
     prv_str link = is_html(r) ? prv_header_link(policy) : PRV_NONE;

@@ -15,6 +15,31 @@ char *prv_text(const request_rec *r, prv_str s)
     return apr_pstrmemdup(r->pool, s.p ? s.p : "", s.n);
 }
 
+const apr_table_entry_t *prv_entries(const apr_table_t *table, int *n)
+{
+    const apr_array_header_t *all = apr_table_elts(table);
+    *n = all->nelts;
+    return (const apr_table_entry_t *)(const void *)all->elts;
+}
+
+bool prv_is_cookie_field(const char *name)
+{
+    return (name[0] | 0x20) == 'c' &&
+           (strcmp(name, "Cookie") == 0 || ap_cstr_casecmp(name, "Cookie") == 0);
+}
+
+bool prv_has_own_field(const apr_table_t *table)
+{
+    int n;
+    const apr_table_entry_t *entry = prv_entries(table, &n);
+    for (int i = 0; i < n; i++) {
+        if ((entry[i].key[0] | 0x20) == 'p' && prv_is_privacy_field(prv_str_of(entry[i].key))) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* ------------------------------------------------------------------ the environment of the core */
 
 static void *env_alloc(void *ctx, size_t n)
@@ -80,30 +105,62 @@ prv_view *prv_view_get(request_rec *r)
 
 /* ------------------------------------------------------------------ state */
 
-static int add_signal(void *signals, const char *name, const char *value)
-{
-    unsigned bits = (name[0] | 0x20) == 's' ? prv_signal_gpc(prv_str_of(value))
-                                            : prv_signal_dnt(prv_str_of(value));
-    *(unsigned *)signals |= bits;
-    return 1;
-}
-
-static int add_cookie(void *list, const char *name, const char *value)
-{
-    (void)name;
-    APR_ARRAY_PUSH((apr_array_header_t *)list, prv_str) = prv_str_of(value);
-    return 1;
-}
-
 static void capture(prv_root *root)
 {
-    request_rec *r = root->r;
-    apr_array_header_t *cookies = apr_array_make(r->pool, 1, sizeof(prv_str));
-    apr_table_do(add_cookie, cookies, r->headers_in, "Cookie", NULL);
-    root->cookies = (prv_str *)(void *)cookies->elts;
+    int n;
+    const apr_table_entry_t *entry = prv_entries(root->r->headers_in, &n);
+    size_t found = 0;
+    for (int i = 0; i < n; i++) {
+        found += prv_is_cookie_field(entry[i].key);
+    }
+    root->cookies = found > 0 ? apr_palloc(root->r->pool, found * sizeof(prv_str)) : NULL;
     root->rq.cookies = root->cookies;
-    root->rq.n_cookies = (size_t)cookies->nelts;
+    root->rq.n_cookies = 0;
+    for (int i = 0; root->rq.n_cookies < found; i++) {
+        if (prv_is_cookie_field(entry[i].key)) {
+            root->cookies[root->rq.n_cookies++] = prv_str_of(entry[i].val);
+        }
+    }
     root->captured = true;
+}
+
+typedef struct browser {
+    unsigned signals;
+    const char *mode, *accept;
+} browser;
+
+/* Repeated fields of these arrive joined, but for those that a module added; a first one counts, as
+ * apr_table_get() has it. */
+static browser browser_of(const request_rec *r)
+{
+    browser out = {0, NULL, NULL};
+    int n;
+    const apr_table_entry_t *entry = prv_entries(r->headers_in, &n);
+    for (int i = 0; i < n; i++) {
+        const char *name = entry[i].key;
+        switch (name[0] | 0x20) {
+        case 'a':
+            if (!out.accept && ap_cstr_casecmp(name, "Accept") == 0) {
+                out.accept = entry[i].val;
+            }
+            break;
+        case 'd':
+            if (ap_cstr_casecmp(name, "DNT") == 0) {
+                out.signals |= prv_signal_dnt(prv_str_of(entry[i].val));
+            }
+            break;
+        case 's':
+            if (ap_cstr_casecmp(name, "Sec-GPC") == 0) {
+                out.signals |= prv_signal_gpc(prv_str_of(entry[i].val));
+            } else if (!out.mode && ap_cstr_casecmp(name, "Sec-Fetch-Mode") == 0) {
+                out.mode = entry[i].val;
+            }
+            break;
+        default:
+            break;
+        }
+    }
+    return out;
 }
 
 int prv_post_read_last(request_rec *r)
@@ -162,19 +219,17 @@ static void begin(prv_root *root, bool io)
     if (!root->captured) {
         capture(root);
     }
-    unsigned signals = 0;
-    apr_table_do(add_signal, &signals, r->headers_in, "Sec-GPC", "DNT", NULL);
+    const browser said = browser_of(r);
     set_clock(root);
     rq->env = &root->env;
     rq->site = &root->server->site;
     rq->zone = root->server->shared ? root->server->shared->zone : NULL;
     rq->tally = &root->tally;
-    rq->signals = (uint8_t)signals;
+    rq->signals = (uint8_t)said.signals;
     /* HTTP/1 joins repeated fields with a comma, HTTP/2 with a semicolon. */
     rq->comma_joined = strncmp(r->protocol ? r->protocol : "", "HTTP/2", 6) != 0;
-    rq->navigation = prv_is_navigation(prv_str_of(r->method),
-                                       prv_str_of(apr_table_get(r->headers_in, "Sec-Fetch-Mode")),
-                                       prv_str_of(apr_table_get(r->headers_in, "Accept")));
+    rq->navigation =
+        prv_is_navigation(prv_str_of(r->method), prv_str_of(said.mode), prv_str_of(said.accept));
     prv_step step = prv_request_begin(rq, &op);
     root->begun = true;
     root->generation++;

@@ -122,52 +122,61 @@ void prv_upstream_restore(prv_root *root, request_rec *r)
 
 /* ------------------------------------------------------------------ cookies */
 
-typedef struct current_cookies {
-    const prv_request *rq;
-    size_t n;
-    bool same; /* as the client's, so far */
-    apr_array_header_t *lines;
-} current_cookies;
-
-static int see_cookie(void *current_, const char *name, const char *value)
+static bool is_text(prv_str view, const char *text)
 {
-    (void)name;
-    current_cookies *current = current_;
-    APR_ARRAY_PUSH(current->lines, prv_str) = prv_str_of(value);
-    const size_t i = current->n++;
-    current->same = current->same && i < current->rq->n_cookies &&
-                    current->rq->cookies[i].n == strlen(value) &&
-                    memcmp(current->rq->cookies[i].p, value, current->rq->cookies[i].n) == 0;
-    return 1;
+    return view.p == text || (strlen(text) == view.n && memcmp(view.p, text, view.n) == 0);
 }
 
-/* Edits what stands in the field now: RequestHeader of this location may have changed it. */
+/* What stands in the field now: RequestHeader of this location may have changed it. The request
+ * itself if it is as the client sent it, else one of these lines; NULL: there is none. */
+static prv_request *current_cookies(prv_root *root, request_rec *r)
+{
+    prv_request *rq = &root->rq;
+    int n;
+    const apr_table_entry_t *entry = prv_entries(r->headers_in, &n);
+    size_t found = 0;
+    bool same = true;
+    for (int i = 0; i < n; i++) {
+        if (prv_is_cookie_field(entry[i].key)) {
+            same = same && found < rq->n_cookies && is_text(rq->cookies[found], entry[i].val);
+            found++;
+        }
+    }
+    if (found == 0 || (same && found == rq->n_cookies)) {
+        return found > 0 ? rq : NULL;
+    }
+    prv_str *lines = apr_palloc(r->pool, found * sizeof(*lines));
+    rq = apr_pmemdup(r->pool, rq, sizeof(*rq));
+    rq->cookies = lines;
+    rq->n_cookies = found;
+    for (int i = 0; found > 0; i++) {
+        if (prv_is_cookie_field(entry[i].key)) {
+            *lines++ = prv_str_of(entry[i].val);
+            found--;
+        }
+    }
+    return rq;
+}
+
 static void edit_cookies(prv_view *view, request_rec *r)
 {
     prv_root *root = view->root;
-    current_cookies current = {&root->rq, 0, true, apr_array_make(r->pool, 1, sizeof(prv_str))};
-    apr_table_do(see_cookie, &current, r->headers_in, "Cookie", NULL);
-    if (current.n == 0) {
+    const prv_request *rq = current_cookies(root, r);
+    if (!rq) {
         return;
-    }
-    prv_request *rq = &root->rq;
-    if (!current.same || current.n != rq->n_cookies) {
-        rq = apr_pmemdup(r->pool, rq, sizeof(*rq));
-        rq->cookies = (const prv_str *)(const void *)current.lines->elts;
-        rq->n_cookies = current.n;
     }
     if (!prv_cookies_need_edit(rq, &view->rules, &view->d)) {
         return;
     }
-    prv_str *out = apr_pcalloc(r->pool, sizeof(*out) * current.n);
+    prv_str *out = apr_pcalloc(r->pool, sizeof(*out) * rq->n_cookies);
     unsigned vary = 0;
     if (prv_edit_cookies(rq, &view->rules, &view->d, out, &vary) != PRV_OK) {
-        memset(out, 0, sizeof(*out) * current.n);
+        memset(out, 0, sizeof(*out) * rq->n_cookies);
         vary = PRV_VARY_COOKIE;
     }
     root->edited = true;
     apr_table_unset(r->headers_in, "Cookie");
-    for (size_t i = 0; i < current.n; i++) {
+    for (size_t i = 0; i < rq->n_cookies; i++) {
         if (out[i].n > 0) {
             apr_table_addn(r->headers_in, "Cookie", prv_text(r, out[i]));
         }

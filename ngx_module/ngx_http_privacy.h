@@ -26,6 +26,13 @@ typedef struct {
     prv_keyring *keys;
 } ngx_http_privacy_keys_t;
 
+/* The name of a field that we say to applications, as nginx keeps names. */
+typedef struct {
+    ngx_str_t key;
+    u_char *lowcase;
+    ngx_uint_t hash;
+} ngx_http_privacy_name_t;
+
 typedef struct {
     prv_policies *policies;
     ngx_array_t keyrings; /* ngx_http_privacy_keys_t */
@@ -51,6 +58,8 @@ typedef struct {
 
     ngx_array_t sites;    /* prv_site *: of the servers that are on or report somewhere */
     ngx_array_t shown;   /* const prv_site *: one for each policy of these */
+
+    ngx_http_privacy_name_t consent_field, age_field;
 
     unsigned in_use : 1;  /* some location is on or report */
     unsigned vendors : 1; /* some location names a vendor */
@@ -298,6 +307,13 @@ prv_str ngx_http_privacy_cut(const prv_env *env, prv_str list);
 static ngx_inline prv_str ngx_http_privacy_view(const ngx_str_t *s)
 {
     return (prv_str){(const char *)s->data, s->len};
+}
+
+/* A field of a name that only this server may say. */
+static ngx_inline ngx_uint_t ngx_http_privacy_is_own(const ngx_table_elt_t *h)
+{
+    return h->key.len > 0 && (h->key.data[0] | 0x20) == 'p' &&
+           prv_is_privacy_field(ngx_http_privacy_view(&h->key));
 }
 
 static ngx_inline ngx_str_t ngx_http_privacy_str(prv_str s)

@@ -138,6 +138,17 @@ static void free_main(void *data)
 
 /* ---- http{} */
 
+static ngx_int_t make_name(ngx_pool_t *pool, prv_str name, ngx_http_privacy_name_t *out)
+{
+    out->key = ngx_http_privacy_str(name);
+    out->lowcase = ngx_pnalloc(pool, name.n);
+    if (out->lowcase == NULL) {
+        return NGX_ERROR;
+    }
+    out->hash = ngx_hash_strlow(out->lowcase, out->key.data, out->key.len);
+    return NGX_OK;
+}
+
 void *ngx_http_privacy_create_main_conf(ngx_conf_t *cf)
 {
     ngx_http_privacy_main_conf_t *mcf = ngx_pcalloc(cf->pool, sizeof(*mcf));
@@ -149,6 +160,10 @@ void *ngx_http_privacy_create_main_conf(ngx_conf_t *cf)
     if (ngx_array_init(&mcf->keyrings, cf->pool, 2, sizeof(ngx_http_privacy_keys_t)) != NGX_OK ||
         ngx_array_init(&mcf->sites, cf->pool, 4, sizeof(prv_site *)) != NGX_OK ||
         ngx_array_init(&mcf->shown, cf->pool, 2, sizeof(const prv_site *)) != NGX_OK) {
+        return NULL;
+    }
+    if (make_name(cf->pool, PRV_STR("Privacy-Consent"), &mcf->consent_field) != NGX_OK ||
+        make_name(cf->pool, PRV_STR("Privacy-Age"), &mcf->age_field) != NGX_OK) {
         return NULL;
     }
     mcf->policies = prv_policies_new();

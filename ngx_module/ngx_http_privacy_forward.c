@@ -70,21 +70,20 @@ static ngx_uint_t is_named(const ngx_table_elt_t *h, const char *name)
 static ngx_uint_t drop_edited(const ngx_table_elt_t *h, void *data)
 {
     const ngx_http_privacy_state_t *st = data;
-    return is_named(h, "cookie") || prv_is_privacy_field(ngx_http_privacy_view(&h->key)) ||
-           (st->withholding && vendor_field(h) >= 0);
+    if (h->key.len == sizeof("cookie") - 1 &&
+        ngx_memcmp(h->lowcase_key, "cookie", sizeof("cookie") - 1) == 0) {
+        return 1;
+    }
+    return ngx_http_privacy_is_own(h) || (st->withholding && vendor_field(h) >= 0);
 }
 
-static ngx_int_t set_field(ngx_pool_t *pool, ngx_table_elt_t *h, prv_str name, prv_str value)
+static void set_field(ngx_table_elt_t *h, const ngx_http_privacy_name_t *name, prv_str value)
 {
     ngx_memzero(h, sizeof(*h));
-    h->key = ngx_http_privacy_str(name);
+    h->hash = name->hash;
+    h->key = name->key;
+    h->lowcase_key = name->lowcase;
     h->value = ngx_http_privacy_str(value);
-    h->lowcase_key = ngx_pnalloc(pool, name.n);
-    if (h->lowcase_key == NULL) {
-        return NGX_ERROR;
-    }
-    h->hash = ngx_hash_strlow(h->lowcase_key, h->key.data, h->key.len);
-    return NGX_OK;
 }
 
 /* The client's fields that vendors do not get; read once, before the first of them is taken out. */
@@ -216,12 +215,12 @@ static ngx_int_t replace(ngx_http_request_t *r, ngx_http_privacy_state_t *st, co
     if (set_shortcuts(r, st, vendor, &add) != NGX_OK) {
         return NGX_ERROR;
     }
-    if (consent.n &&
-        set_field(r->pool, &add.elts[add.n++], PRV_STR("Privacy-Consent"), consent) != NGX_OK) {
-        return NGX_ERROR;
+    const ngx_http_privacy_main_conf_t *mcf = ngx_http_privacy_main(r);
+    if (consent.n) {
+        set_field(&add.elts[add.n++], &mcf->consent_field, consent);
     }
-    if (age.n && set_field(r->pool, &add.elts[add.n++], PRV_STR("Privacy-Age"), age) != NGX_OK) {
-        return NGX_ERROR;
+    if (age.n) {
+        set_field(&add.elts[add.n++], &mcf->age_field, age);
     }
     if (ngx_http_privacy_list_replace(r->pool, &r->headers_in.headers, drop_edited, st, add.elts,
                                       add.n) != NGX_OK) {

@@ -7,12 +7,14 @@
 
 static ngx_http_output_header_filter_pt next_header_filter;
 
-static ngx_uint_t is_name(const ngx_table_elt_t *h, const char *name)
+/* Most fields are of another length, and those of the name are mostly written as we write it. */
+static ngx_inline ngx_uint_t is_named(const ngx_table_elt_t *h, const char *name, size_t n)
 {
-    size_t n = ngx_strlen(name);
-    return h->hash != 0 && h->key.len == n &&
-           ngx_strncasecmp(h->key.data, (u_char *)(uintptr_t)name, n) == 0;
+    return h->key.len == n && h->hash != 0 &&
+           (ngx_memcmp(h->key.data, name, n) == 0 ||
+            ngx_strncasecmp(h->key.data, (u_char *)(uintptr_t)name, n) == 0);
 }
+#define is_name(h, literal) is_named(h, literal, sizeof(literal) - 1)
 
 static ngx_int_t push(ngx_http_request_t *r, prv_str name, prv_str value)
 {
@@ -27,13 +29,13 @@ static ngx_int_t push(ngx_http_request_t *r, prv_str name, prv_str value)
     return NGX_OK;
 }
 
-static void drop_named(ngx_http_request_t *r, const char *name)
+static void drop_named(ngx_http_request_t *r, prv_str name)
 {
     ngx_http_privacy_walk_t walk;
     ngx_table_elt_t *h;
     ngx_http_privacy_walk_init(&walk, &r->headers_out.headers);
     while ((h = ngx_http_privacy_walk_next(&walk)) != NULL) {
-        if (is_name(h, name)) {
+        if (is_named(h, name.p, name.n)) {
             h->hash = 0;
         }
     }
@@ -42,10 +44,10 @@ static void drop_named(ngx_http_request_t *r, const char *name)
 /* Whatever the operator's own fields say. */
 static ngx_int_t set_cache_control(ngx_http_request_t *r, prv_str value)
 {
-    drop_named(r, "Cache-Control");
-    drop_named(r, "Expires");
-    drop_named(r, "CDN-Cache-Control");
-    drop_named(r, "Surrogate-Control");
+    drop_named(r, PRV_STR("Cache-Control"));
+    drop_named(r, PRV_STR("Expires"));
+    drop_named(r, PRV_STR("CDN-Cache-Control"));
+    drop_named(r, PRV_STR("Surrogate-Control"));
     return push(r, PRV_STR("Cache-Control"), value);
 }
 
@@ -54,7 +56,8 @@ static ngx_uint_t is_html(const ngx_http_request_t *r)
     size_t n = sizeof("text/html") - 1;
     const ngx_str_t *type = &r->headers_out.content_type;
     return type->len >= n &&
-           ngx_strncasecmp(type->data, (u_char *)(uintptr_t) "text/html", n) == 0 &&
+           (ngx_memcmp(type->data, "text/html", sizeof("text/html") - 1) == 0 ||
+            ngx_strncasecmp(type->data, (u_char *)(uintptr_t) "text/html", n) == 0) &&
            (type->len == n || type->data[n] == ';' || type->data[n] == ' ');
 }
 
@@ -120,6 +123,20 @@ static ngx_int_t hear_subject(ngx_http_request_t *r, ngx_http_privacy_state_t *s
     return NGX_OK;
 }
 
+static ngx_uint_t says_something(const ngx_list_t *list)
+{
+    ngx_http_privacy_walk_t walk;
+    const ngx_table_elt_t *h;
+
+    ngx_http_privacy_walk_init(&walk, list);
+    while ((h = ngx_http_privacy_walk_next(&walk)) != NULL) {
+        if (ngx_http_privacy_is_own(h)) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
 void ngx_http_privacy_hear_upstream(ngx_http_request_t *r, ngx_http_privacy_state_t *st)
 {
     prv_str said;
@@ -127,6 +144,10 @@ void ngx_http_privacy_hear_upstream(ngx_http_request_t *r, ngx_http_privacy_stat
     /* What a vendor says about a visitor counts for nothing. */
     if (r->upstream == NULL || r->upstream == st->heard || r != r->main || from_cache(r) ||
         st->withholding) {
+        return;
+    }
+    if (!says_something(&r->upstream->headers_in.headers)) {
+        st->heard = r->upstream;
         return;
     }
     if (ngx_http_privacy_joined(r->pool, &r->upstream->headers_in.headers, "Privacy-Subject-Age",
@@ -145,8 +166,15 @@ void ngx_http_privacy_hear_upstream(ngx_http_request_t *r, ngx_http_privacy_stat
 
 static void drop_subject(ngx_http_request_t *r)
 {
-    drop_named(r, "Privacy-Subject-Age");
-    drop_named(r, "Privacy-Subject");
+    ngx_http_privacy_walk_t walk;
+    ngx_table_elt_t *h;
+    ngx_http_privacy_walk_init(&walk, &r->headers_out.headers);
+    while ((h = ngx_http_privacy_walk_next(&walk)) != NULL) {
+        if (ngx_http_privacy_is_own(h) &&
+            (is_name(h, "Privacy-Subject") || is_name(h, "Privacy-Subject-Age"))) {
+            h->hash = 0;
+        }
+    }
 }
 
 /* ---- Set-Cookie */
@@ -186,6 +214,9 @@ static unsigned edit_set_cookies(ngx_http_request_t *r, const ngx_http_privacy_c
     ngx_table_elt_t *h;
     unsigned vary = 0;
 
+    if (ctx->st->n_set_cookies == 0) {
+        return 0;
+    }
     rules.exempt = false;
     ngx_http_privacy_walk_init(&walk, &r->headers_out.headers);
     while ((h = ngx_http_privacy_walk_next(&walk)) != NULL) {
@@ -265,10 +296,28 @@ static ngx_int_t add_vary(ngx_http_request_t *r, prv_str token)
     return push(r, PRV_STR("Vary"), token);
 }
 
+static ngx_uint_t has_vary(const ngx_http_request_t *r)
+{
+    ngx_http_privacy_walk_t walk;
+    const ngx_table_elt_t *h;
+
+    ngx_http_privacy_walk_init(&walk, &r->headers_out.headers);
+    while ((h = ngx_http_privacy_walk_next(&walk)) != NULL) {
+        if (is_name(h, "Vary")) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
 static ngx_int_t merge_vary(ngx_http_request_t *r, const ngx_http_privacy_state_t *st,
                             unsigned bits)
 {
-    for (unsigned bit = 1; bit <= bits; bit <<= 1) {
+    ngx_uint_t whole = bits != 0 && !has_vary(r);
+    if (whole && push(r, PRV_STR("Vary"), prv_vary_value(bits)) != NGX_OK) {
+        return NGX_ERROR;
+    }
+    for (unsigned bit = 1; !whole && bit <= bits; bit <<= 1) {
         if (add_vary(r, prv_vary_value(bits & bit)) != NGX_OK) {
             return NGX_ERROR;
         }

@@ -35,10 +35,15 @@ static void state_cleanup(void *data)
     ngx_http_privacy_detach(data);
 }
 
-void ngx_http_privacy_clock(ngx_http_privacy_state_t *st)
+static int64_t wall_ms(void)
 {
     const ngx_time_t *tp = ngx_timeofday();
-    st->env.now_ms = (int64_t)tp->sec * 1000 + (int64_t)tp->msec;
+    return (int64_t)tp->sec * 1000 + (int64_t)tp->msec;
+}
+
+void ngx_http_privacy_clock(ngx_http_privacy_state_t *st)
+{
+    st->env.now_ms = wall_ms();
     st->env.mono_ms = ngx_http_privacy_mono_ms();
 }
 
@@ -66,37 +71,63 @@ ngx_http_privacy_state_t *ngx_http_privacy_state_find(ngx_http_request_t *r)
 static ngx_uint_t drop_privacy(const ngx_table_elt_t *h, void *data)
 {
     (void)data;
-    return prv_is_privacy_field(ngx_http_privacy_view(&h->key));
+    return ngx_http_privacy_is_own(h);
+}
+
+typedef struct {
+    prv_request *rq;
+    prv_str mode;
+    prv_str accept;
+    ngx_uint_t spoofed;
+} scan_t;
+
+/* Most fields are of another length than those that are looked for. */
+static void scan_field(scan_t *scan, const ngx_table_elt_t *h)
+{
+    prv_request *rq = scan->rq;
+    prv_str value = ngx_http_privacy_view(&h->value);
+#define IS(text) (ngx_memcmp(h->lowcase_key, text, sizeof(text) - 1) == 0)
+    switch (h->key.len) {
+    case sizeof("dnt") - 1:
+        if (IS("dnt")) {
+            rq->signals = (uint8_t)(rq->signals | prv_signal_dnt(value));
+        }
+        break;
+    case sizeof("accept") - 1:
+        if (IS("accept") && scan->accept.p == NULL) {
+            scan->accept = value;
+        }
+        break;
+    case sizeof("sec-gpc") - 1:
+        if (IS("sec-gpc")) {
+            rq->signals = (uint8_t)(rq->signals | prv_signal_gpc(value));
+        }
+        break;
+    case sizeof("sec-fetch-mode") - 1:
+        if (IS("sec-fetch-mode")) {
+            scan->mode = value;
+            break;
+        } /* fall through */
+    default:
+        scan->spoofed |= ngx_http_privacy_is_own(h);
+    }
+#undef IS
 }
 
 /* One walk: signals, and whether there is anything to strip. */
 static ngx_uint_t scan_fields(ngx_http_request_t *r, prv_request *rq)
 {
-    prv_str mode = PRV_NONE, accept = PRV_NONE;
-    ngx_http_privacy_walk_t walk;
-    const ngx_table_elt_t *h;
-    ngx_uint_t spoofed = 0;
+    scan_t scan = {.rq = rq, .mode = PRV_NONE, .accept = PRV_NONE, .spoofed = 0};
 
-    ngx_http_privacy_walk_init(&walk, &r->headers_in.headers);
-    while ((h = ngx_http_privacy_walk_next(&walk)) != NULL) {
-        prv_str value = ngx_http_privacy_view(&h->value);
-#define IS(text)                                                                                   \
-    (h->key.len == sizeof(text) - 1 && ngx_strncmp(h->lowcase_key, text, sizeof(text) - 1) == 0)
-        if (IS("sec-gpc")) {
-            rq->signals = (uint8_t)(rq->signals | prv_signal_gpc(value));
-        } else if (IS("dnt")) {
-            rq->signals = (uint8_t)(rq->signals | prv_signal_dnt(value));
-        } else if (IS("sec-fetch-mode")) {
-            mode = value;
-        } else if (IS("accept") && accept.p == NULL) {
-            accept = value;
-        } else if (prv_is_privacy_field(ngx_http_privacy_view(&h->key))) {
-            spoofed = 1;
+    for (const ngx_list_part_t *part = &r->headers_in.headers.part; part; part = part->next) {
+        const ngx_table_elt_t *h = part->elts;
+        for (ngx_uint_t i = 0; i < part->nelts; i++) {
+            scan_field(&scan, &h[i]);
         }
-#undef IS
     }
-    rq->navigation = prv_is_navigation(ngx_http_privacy_view(&r->method_name), mode, accept);
-    return spoofed;
+    rq->navigation =
+        prv_is_navigation(ngx_http_privacy_view(&r->method_name), scan.mode, scan.accept);
+    return scan.spoofed;
 }
 
 static ngx_int_t keep_cookies(ngx_http_request_t *r, ngx_http_privacy_state_t *st)
@@ -237,7 +268,7 @@ ngx_http_privacy_ctx_t *ngx_http_privacy_decide(ngx_http_request_t *r)
     if (ctx->lcf == lcf && ctx->generation == st->generation) {
         return ctx;
     }
-    ngx_http_privacy_clock(st);
+    st->env.now_ms = wall_ms(); /* the request may have waited for the store */
     prv_decide(st->rq.site->policy, &lcf->rules, &st->rq.state, st->rq.degraded, st->rq.signals,
                region_of(r, lcf), st->env.now_ms / 1000, &ctx->d);
     ctx->lcf = lcf;

@@ -128,7 +128,7 @@ unsigned prv_policy_age_min(const prv_policy *policy, prv_region region)
     if (!policy->has_age) {
         return 0;
     }
-    for (size_t i = 0; i < policy->n_age_regions; i++) {
+    for (size_t i = 0; region.n > 0 && i < policy->n_age_regions; i++) {
         const prv_age_region *entry = &policy->age_regions[i];
         if (entry->region.n > length && prv_region_covers(entry->region, region)) {
             length = entry->region.n;

@@ -62,7 +62,7 @@ typedef struct piece {
 
 /* Takes the next `;`-piece that is not empty off, without white space at its ends. false: there is
  * none. */
-static bool piece_next(const char **at, const char *end, piece *out)
+static inline bool piece_next(const char **at, const char *end, piece *out)
 {
     const char *p = *at;
 
@@ -85,7 +85,7 @@ static bool piece_next(const char **at, const char *end, piece *out)
     return false;
 }
 
-static size_t name_length(const piece *from)
+static inline size_t name_length(const piece *from)
 {
     const char *stop = from->equals != NULL ? from->equals : from->p;
 
@@ -108,7 +108,7 @@ static void piece_split(const piece *from, prv_str *name, prv_str *value, prv_st
 }
 
 /* `n` of a pair has 32 bits; and what a comma may separate is not noted. */
-static bool pairs_fit(const prv_request *rq)
+static bool fields_fit(const prv_request *rq)
 {
     for (size_t i = 0; i < rq->n_cookies; i++) {
         const prv_str field = rq->cookies[i];
@@ -119,25 +119,33 @@ static bool pairs_fit(const prv_request *rq)
     return true;
 }
 
+static bool field_note(prv_request *rq, prv_str field)
+{
+    const char *at = field.p;
+    const char *end = at + field.n;
+    piece next;
+
+    while (piece_next(&at, end, &next)) {
+        if (rq->n_pairs == PRV_MAX_PAIRS) {
+            return false;
+        }
+        const size_t n = name_length(&next);
+        rq->own_pairs |= (uint32_t)prv_cookie_own(rq, (prv_str){next.p, n}) << rq->n_pairs;
+        rq->pairs[rq->n_pairs++] = (prv_pair){next.p, (uint32_t)(next.end - next.p), (uint32_t)n};
+    }
+    return true;
+}
+
 void prv_cookie_pairs(prv_request *rq)
 {
     rq->paired = NULL;
     rq->n_pairs = rq->own_pairs = 0;
-    if (!pairs_fit(rq)) {
+    if (!fields_fit(rq)) {
         return;
     }
     for (size_t i = 0; i < rq->n_cookies; i++) {
-        const char *at = rq->cookies[i].p;
-        const char *end = rq->cookies[i].n > 0 ? at + rq->cookies[i].n : at;
-        piece next;
-        while (piece_next(&at, end, &next)) {
-            if (rq->n_pairs == PRV_MAX_PAIRS) {
-                return;
-            }
-            const size_t n = name_length(&next);
-            rq->own_pairs |= (uint32_t)prv_cookie_own(rq, (prv_str){next.p, n}) << rq->n_pairs;
-            rq->pairs[rq->n_pairs++] =
-                (prv_pair){next.p, (uint32_t)(next.end - next.p), (uint32_t)n};
+        if (rq->cookies[i].n > 0 && !field_note(rq, rq->cookies[i])) {
+            return;
         }
     }
     rq->paired = rq->cookies;
@@ -181,36 +189,9 @@ bool prv_cookie_next(prv_cookie_iter *it, prv_str *name, prv_str *value, prv_str
     return false;
 }
 
-bool prv_cookie_own(const prv_request *rq, prv_str name)
-{
-    const prv_str own = rq->site->cookie.name;
-
-    return name.n == own.n && own.n > 0 && name.p[0] == own.p[0] && prv_view_equal(name, own);
-}
-
 const prv_cookie_rule *prv_cookie_rule_of(const prv_request *rq, prv_str name)
 {
     return name.n > 0 ? prv_policy_cookie(rq->site->policy, name) : NULL;
-}
-
-bool prv_cookie_allowed(const prv_request *rq, const prv_decision *d, const prv_cookie_rule *rule)
-{
-    const prv_policy *policy = rq->site->policy;
-
-    if (rule == NULL) {
-        return policy->unknown_cookies != PRV_UNKNOWN_DENY;
-    }
-    return (d->allowed >> rule->purpose & 1) != 0 &&
-           (rule->vendor < 0 || prv_vendor_allowed(policy, d, rule->vendor));
-}
-
-uint32_t prv_cookie_purposes(const prv_policy *policy, const prv_cookie_rule *rule)
-{
-    if (rule == NULL) {
-        return 0;
-    }
-    uint32_t mask = 1u << rule->purpose;
-    return rule->vendor < 0 ? mask : mask | 1u << policy->vendors[rule->vendor].purpose;
 }
 
 static bool inside(const prv_pair *pair, prv_str field)
@@ -221,21 +202,31 @@ static bool inside(const prv_pair *pair, prv_str field)
 void prv_cookie_walk_init(prv_cookie_walk *walk, const prv_request *rq, const prv_rules *rules,
                           const prv_decision *d, prv_str field)
 {
-    *walk =
-        (prv_cookie_walk){.rq = rq, .rules = rules, .d = d, .control = prv_view_has_control(field)};
-    if (rq->paired == NULL || rq->paired != rq->cookies) {
+    walk->rq = rq;
+    walk->rules = rules;
+    walk->d = d;
+    walk->cut = false;
+    walk->equals = NULL;
+    walk->it.after_comma = walk->it.comma_next = false;
+    walk->noted = prv_cookie_noted(rq);
+    walk->control = prv_view_has_control(field);
+    if (!walk->noted) {
         prv_cookie_iter_init(&walk->it, field, rq->comma_joined);
         return;
     }
-    const prv_pair *end = rq->pairs + rq->n_pairs;
     walk->pair = rq->pairs;
-    while (walk->pair < end && !inside(walk->pair, field)) {
+    walk->end = rq->pairs + rq->n_pairs;
+    if (rq->n_cookies == 1) {
+        return;
+    }
+    while (walk->pair < walk->end && !inside(walk->pair, field)) {
         walk->pair++;
     }
-    walk->pairs_end = walk->pair;
-    while (walk->pairs_end < end && inside(walk->pairs_end, field)) {
-        walk->pairs_end++;
+    const prv_pair *end = walk->pair;
+    while (end < walk->end && inside(end, field)) {
+        end++;
     }
+    walk->end = end;
 }
 
 /* Each request runs what follows once a cookie, so it is spared the calls. */
@@ -245,14 +236,14 @@ EACH_COOKIE bool walk_pair(prv_cookie_walk *walk, prv_cookie_seen *seen)
 {
     prv_str value;
 
-    if (walk->pairs_end == NULL) {
+    if (!walk->noted) {
         if (!prv_cookie_next(&walk->it, &seen->name, &value, &seen->pair)) {
             return false;
         }
         seen->own = prv_cookie_own(walk->rq, seen->name);
         return true;
     }
-    if (walk->pair == walk->pairs_end) {
+    if (walk->pair == walk->end) {
         return false;
     }
     seen->own = walk->rq->own_pairs >> (walk->pair - walk->rq->pairs) & 1;
@@ -262,16 +253,22 @@ EACH_COOKIE bool walk_pair(prv_cookie_walk *walk, prv_cookie_seen *seen)
     return true;
 }
 
+/* What a cookie that is not our own may do under its rule. */
+EACH_COOKIE bool pair_allowed(const prv_request *rq, const prv_rules *rules, const prv_decision *d,
+                              const prv_cookie_rule *rule)
+{
+    if (rules->vendor >= 0 && (rule == NULL || rule->vendor != rules->vendor)) {
+        return false;
+    }
+    return prv_cookie_allowed(rq, d, rule);
+}
+
 EACH_COOKIE bool seen_keep(const prv_cookie_walk *walk, const prv_cookie_seen *seen)
 {
     if (seen->own || (walk->control && prv_view_has_control(seen->pair))) {
         return false;
     }
-    if (walk->rules->vendor >= 0 &&
-        (seen->rule == NULL || seen->rule->vendor != walk->rules->vendor)) {
-        return false;
-    }
-    return prv_cookie_allowed(walk->rq, walk->d, seen->rule) &&
+    return pair_allowed(walk->rq, walk->rules, walk->d, seen->rule) &&
            (seen->longer == NULL || prv_cookie_allowed(walk->rq, walk->d, seen->longer));
 }
 
@@ -360,14 +357,18 @@ static void run_put(field_out *out)
     }
 }
 
+static bool adjoins(prv_str run, prv_str pair)
+{
+    const char *end = run.p + run.n;
+
+    return pair.p == end + 2 && end[0] == ';' && end[1] == ' ';
+}
+
 static void pair_keep(field_out *out, prv_str pair, bool after_comma)
 {
-    if (out->run.n > 0) {
-        const char *end = out->run.p + out->run.n;
-        if (after_comma || (pair.p == end + 2 && end[0] == ';' && end[1] == ' ')) {
-            out->run.n = (size_t)(pair.p + pair.n - out->run.p);
-            return;
-        }
+    if (out->run.n > 0 && (after_comma || adjoins(out->run, pair))) {
+        out->run.n = (size_t)(pair.p + pair.n - out->run.p);
+        return;
     }
     run_put(out);
     out->run = pair;
@@ -431,9 +432,72 @@ static prv_code field_edit(const prv_request *rq, const prv_rules *rules, const 
     return PRV_OK;
 }
 
+/* false: no memory. */
+static bool run_flush(field_out *out, const prv_env *env, prv_str field)
+{
+    if (out->text.p == NULL && !out_open(out, env, field)) {
+        return false;
+    }
+    run_put(out);
+    return true;
+}
+
+/* The same where pairs were noted and stand `; ` apart: what stays grows as a run, and is copied
+ * when the run ends. */
+static prv_code noted_edit(const prv_request *rq, const prv_rules *rules, const prv_decision *d,
+                           size_t i, prv_str *out, field_scan *scan)
+{
+    const prv_policy *policy = rq->site->policy;
+    const prv_str field = rq->cookies[i];
+    const field_scan before = *scan;
+    prv_cookie_walk walk;
+    field_out kept = {.run = PRV_NONE};
+    bool removed = false;
+
+    prv_cookie_walk_init(&walk, rq, rules, d, field);
+    uint32_t own = rq->own_pairs >> (walk.pair - rq->pairs);
+    for (const prv_pair *at = walk.pair; at < walk.end; at++, own >>= 1) {
+        const prv_str pair = {at->p, at->n};
+        if ((own & 1) != 0) {
+            removed = true;
+            continue;
+        }
+        const prv_cookie_rule *rule =
+            at->name_n > 0 ? prv_policy_cookie(policy, (prv_str){at->p, at->name_n}) : NULL;
+        if (rule != NULL) {
+            scan->purposes |= prv_cookie_purposes(policy, rule);
+        }
+        if (!pair_allowed(rq, rules, d, rule) || (walk.control && prv_view_has_control(pair))) {
+            removed = true;
+            scan->n++;
+        } else if (kept.run.n > 0 && adjoins(kept.run, pair)) {
+            kept.run.n = (size_t)(pair.p + pair.n - kept.run.p);
+        } else if (kept.run.n == 0) {
+            kept.run = pair;
+        } else if (!removed) { /* perhaps nothing goes */
+            *scan = before;
+            return field_edit(rq, rules, d, i, out, scan);
+        } else if (run_flush(&kept, rq->env, field)) {
+            kept.run = pair;
+        } else {
+            return PRV_ERR_NOMEM;
+        }
+    }
+    *out = removed ? PRV_NONE : field;
+    if (removed && kept.run.n > 0) {
+        if (!run_flush(&kept, rq->env, field)) {
+            return PRV_ERR_NOMEM;
+        }
+        *out = prv_out_view(&kept.text);
+    }
+    scan->removed = scan->removed || removed;
+    return PRV_OK;
+}
+
 prv_code prv_edit_cookies(const prv_request *rq, const prv_rules *rules, const prv_decision *d,
                           prv_str *out, unsigned *vary)
 {
+    const bool noted = prv_cookie_noted(rq);
     field_scan scan = {0};
     prv_code code = PRV_OK;
 
@@ -441,7 +505,8 @@ prv_code prv_edit_cookies(const prv_request *rq, const prv_rules *rules, const p
         if (!prv_rules_edit(rules)) {
             out[i] = rq->cookies[i];
         } else if (code == PRV_OK) {
-            code = field_edit(rq, rules, d, i, &out[i], &scan);
+            code = noted ? noted_edit(rq, rules, d, i, &out[i], &scan)
+                         : field_edit(rq, rules, d, i, &out[i], &scan);
         }
     }
     if (code != PRV_OK) {

@@ -157,6 +157,13 @@ static bool deletion(prv_str attributes, int64_t now)
     prv_str attribute;
 
     while (prv_view_split(&attributes, ';', &attribute)) {
+        while (attribute.n > 0 && (attribute.p[0] == ' ' || attribute.p[0] == '\t')) {
+            attribute = prv_view_from(attribute, 1);
+        }
+        const char first = attribute.n > 0 ? prv_view_lower(attribute.p[0]) : '\0';
+        if (first != 'm' && first != 'e') {
+            continue;
+        }
         size_t equals = prv_view_find(attribute, '=');
         prv_str name = prv_view_trim((prv_str){attribute.p, equals});
         prv_str value = PRV_NONE;
