@@ -258,7 +258,8 @@ int prv_fixups_last(request_rec *r)
         return refused;
     }
     view->dynamic = prv_is_dynamic(r);
-    uint32_t wanted = shared->env_wanted | (view->dynamic ? PRV_VARS_ALL : 0);
+    uint32_t wanted =
+        shared->env_wanted | (view->dynamic && prv_reads_environment(r) ? PRV_VARS_ALL : 0);
     if (view->rules.mode == PRV_MODE_ON) {
         prv_upstream_edit(view, r);
     }

@@ -278,6 +278,7 @@ void prv_upstream_withhold(prv_view *view, request_rec *r);
 void prv_upstream_dynamic(prv_view *view, request_rec *r);
 /* May anything but httpd's own file handler see this request? */
 bool prv_is_dynamic(const request_rec *r);
+bool prv_reads_environment(const request_rec *r); /* of a dynamic one: its handler does */
 
 /* output.c */
 void prv_output_register(void);

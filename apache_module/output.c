@@ -70,6 +70,11 @@ static void unset_both(request_rec *r, const char *name)
     apr_table_unset(r->err_headers_out, name);
 }
 
+static bool has_field(const request_rec *r, const char *name)
+{
+    return apr_table_get(r->headers_out, name) || apr_table_get(r->err_headers_out, name);
+}
+
 static bool list_has(const char *list, const char *token)
 {
     return list && (ap_find_token(NULL, list, token) || ap_find_token(NULL, list, "*"));
@@ -89,8 +94,14 @@ static void merge_vary(const prv_root *root, request_rec *r)
         return;
     }
     char *last = NULL;
-    char *names = prv_text(r, prv_vary_value(root->vary));
-    for (char *name = apr_strtok(names, ", ", &last); name; name = apr_strtok(NULL, ", ", &last)) {
+    char *names = NULL;
+    if (has_field(r, "Vary")) {
+        names = prv_text(r, prv_vary_value(root->vary));
+    } else if (root->vary != 0) {
+        apr_table_setn(r->headers_out, "Vary", prv_vary_value(root->vary).p); /* static */
+    }
+    for (char *name = names ? apr_strtok(names, ", ", &last) : NULL; name;
+         name = apr_strtok(NULL, ", ", &last)) {
         add_vary(r, name);
     }
     for (int i = 0; root->regions && i < root->regions->nelts; i++) {
@@ -123,11 +134,6 @@ static bool from_cache(const request_rec *r)
 {
     return apr_table_get(r->subprocess_env, AP_CACHE_HIT_ENV) ||
            apr_table_get(r->subprocess_env, AP_CACHE_REVALIDATE_ENV);
-}
-
-static bool has_field(const request_rec *r, const char *name)
-{
-    return apr_table_get(r->headers_out, name) || apr_table_get(r->err_headers_out, name);
 }
 
 static void take_age(prv_root *root, const char *text)
@@ -312,10 +318,10 @@ void prv_insert_filter(request_rec *r)
         return;
     }
     prv_view *view = prv_view_get(r);
-    if (view->decided && !view->dynamic && !view->rules.exempt && reads_request(r) &&
-        view->rules.mode != PRV_MODE_OFF) {
+    if (view->decided && !view->rules.exempt && view->rules.mode != PRV_MODE_OFF &&
+        (!view->dynamic || !prv_reads_environment(r)) && reads_request(r)) {
         prv_env_set(view, r, PRV_VARS_ALL);
-        if (view->rules.mode == PRV_MODE_ON) {
+        if (view->rules.mode == PRV_MODE_ON && !view->dynamic) {
             prv_upstream_dynamic(view, r);
         }
     }

@@ -233,6 +233,22 @@ bool prv_is_dynamic(const request_rec *r)
     return true;
 }
 
+/* Applications that are asked over HTTP see fields alone, and no environment. */
+bool prv_reads_environment(const request_rec *r)
+{
+    static const char *const schemes[] = {"proxy:http:", "proxy:https:", "proxy:h2:", "proxy:h2c:",
+                                          "proxy:ws:",   "proxy:wss:",   NULL};
+    if (!r->proxyreq || !r->filename) {
+        return true;
+    }
+    for (const char *const *scheme = schemes; *scheme; scheme++) {
+        if (strncmp(r->filename, *scheme, strlen(*scheme)) == 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* ------------------------------------------------------------------ vendors */
 
 /* Every address in a comma-separated list cut; what is no address goes. */

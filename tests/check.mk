@@ -1,6 +1,6 @@
 # make deps, check, check-asan, check-debian13, demo, install; included by the Makefile.
 
-.PHONY: deps check check-asan check-debian13 demo install e2e guards fuzz-build mutants faults faults-short scale scale-build
+.PHONY: instructions instructions-renew deps check check-asan check-debian13 demo install e2e guards fuzz-build mutants faults faults-short scale scale-build
 
 # a parallel make builds faster, but two of these at once would share one build directory
 JOBS ?= 2
@@ -27,6 +27,11 @@ e2e: all
 	PRV_BUILD="$(BUILD_ABS)" $(PYTHON) -m pytest -c tests/e2e/pytest.ini tests/e2e $(ARGS)
 guards:
 	PRV_BUILD="$(BUILD_ABS)" $(PYTHON) tests/check.py --only guards
+
+instructions: all
+	PRV_BUILD="$(BUILD_ABS)" $(PYTHON) tests/bench/guard.py
+instructions-renew: all
+	PRV_BUILD="$(BUILD_ABS)" $(PYTHON) tests/bench/guard.py --renew
 
 # Modules that can be wrong on purpose (core/mutant.h), beside those that are shipped.
 mutants:

@@ -132,19 +132,31 @@ def end_to_end(tally, args, what="e2e", where=(TESTS / "e2e",), env=None):
         guard(tally, TESTS / "guards" / "check_counts.py", report)
 
 
-def faults(tally, _):
-    """The short form of tests/faults; it counts its own tests."""
-    done = run([sys.executable, TESTS / "faults" / "short.py"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+def counting(tally, part, script):
+    """A script that counts its own tests, names those that failed, and ends with how many."""
+    done = run([sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     print(done.stdout)
-    counts = re.search(r"^(\d+) passed, (\d+) failed\s*\Z", done.stdout, re.M)
+    counts = re.search(r"^(\d+) passed, (\d+) failed(?:, (\d+) skipped.*)?\s*\Z", done.stdout, re.M)
     if not counts:
-        tally.add("faults", False, f"short.py ended with {done.returncode} and no counts")
+        tally.add(part, False, f"{script.name} ended with {done.returncode} and no counts")
         return
     tally.passed += int(counts.group(1))
-    for line in re.findall(r"^failed: (.*)", done.stdout, re.M):
-        tally.add("faults", False, line)
-    if (done.returncode or int(counts.group(2))) and not re.search(r"^failed: ", done.stdout, re.M):
-        tally.add("faults", False, f"short.py ended with {done.returncode}")
+    tally.skipped += int(counts.group(3) or 0)
+    named = re.findall(r"^failed: (.*)", done.stdout, re.M)
+    for line in named:
+        tally.add(part, False, line)
+    if (done.returncode or int(counts.group(2))) and not named:
+        tally.add(part, False, f"{script.name} ended with {done.returncode}")
+
+
+def faults(tally, _):
+    """The short form of tests/faults."""
+    counting(tally, "faults", TESTS / "faults" / "short.py")
+
+
+def instructions(tally, _):
+    """What a request costs, against what it cost."""
+    counting(tally, "instructions", TESTS / "bench" / "guard.py")
 
 
 # What is about the store, and the servers that it is tried with.
@@ -162,9 +174,9 @@ def stores(tally, args):
 
 
 PARTS = {"build": build, "guards": guards, "unit": unit, "fuzz": fuzz, "faults": faults, "e2e": end_to_end,
-         "store": stores}
+         "instructions": instructions, "store": stores}
 PARTS_OF = {"asan": ("build", "e2e"), "store": ("build", "unit", "store"),
-            "check": ("build", "guards", "unit", "fuzz", "faults", "e2e")}
+            "check": ("build", "guards", "unit", "fuzz", "instructions", "faults", "e2e")}
 
 
 def main():

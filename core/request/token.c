@@ -210,35 +210,6 @@ static bool read_body(const prv_policy *policy, const uint8_t *body, size_t n, p
     return true;
 }
 
-bool prv_token_split(prv_str text, prv_token_parts *out)
-{
-    if (text.n > PRV_TOKEN_MAX)
-        return false;
-    prv_str part[5];
-    size_t n = 0, start = 0;
-    for (size_t i = 0; i <= text.n; i++) {
-        if (i < text.n && text.p[i] != '.')
-            continue;
-        if (n == 5)
-            return false;
-        part[n++] = (prv_str){text.p + start, i - start};
-        start = i + 1;
-    }
-    if (n != 5 || part[0].n != 1 || part[0].p[0] != '1')
-        return false;
-    if (part[2].n > 0 && !prv_id_valid(part[2]))
-        return false;
-    size_t mac_len = 0;
-    if (!prv_base64url_decode(part[4], out->mac, sizeof out->mac, &mac_len) ||
-        mac_len != PRV_MAC_LEN)
-        return false;
-    out->kid = part[1];
-    out->id = part[2];
-    out->body = part[3];
-    out->head = (prv_str){text.p, text.n - part[4].n - 1};
-    return true;
-}
-
 bool prv_token_peek(prv_str text, prv_token_look *out)
 {
     if (text.n < PRV_MAC_TEXT + 5 || text.n > PRV_TOKEN_MAX || text.p[0] != '1' || text.p[1] != '.')
@@ -255,6 +226,23 @@ bool prv_token_peek(prv_str text, prv_token_look *out)
     out->head = (prv_str){text.p, end};
     out->mac = text.p + end + 1;
     return id + out->id.n < end && text.p[id + out->id.n] == '.';
+}
+
+bool prv_token_split(prv_str text, prv_token_parts *out)
+{
+    prv_token_look look;
+    size_t mac_len = 0;
+    if (!prv_token_peek(text, &look) || (look.id.n > 0 && !prv_id_valid(look.id)) ||
+        !prv_base64url_decode((prv_str){look.mac, PRV_MAC_TEXT}, out->mac, sizeof out->mac,
+                              &mac_len) ||
+        mac_len != PRV_MAC_LEN)
+        return false;
+    const char *body = look.kid.p + look.kid.n + 1 + look.id.n + 1;
+    out->kid = look.kid;
+    out->id = look.id;
+    out->head = look.head;
+    out->body = (prv_str){body, (size_t)(look.head.p + look.head.n - body)};
+    return out->body.n == 0 || memchr(out->body.p, '.', out->body.n) == NULL;
 }
 
 /* The MAC binds a token to its policy and cookie name: another server block's token does not
