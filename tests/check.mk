@@ -1,6 +1,6 @@
 # make deps, check, check-asan, check-debian13, demo, install; included by the Makefile.
 
-.PHONY: instructions instructions-renew deps check check-asan check-debian13 demo install e2e guards fuzz-build mutants faults faults-short scale scale-build
+.PHONY: bench bench-quick bench-micro bench-build bench-deps instructions instructions-renew deps check check-asan check-debian13 demo install e2e guards fuzz-build mutants faults faults-short scale scale-build
 
 # a parallel make builds faster, but two of these at once would share one build directory
 JOBS ?= 2
@@ -32,6 +32,17 @@ instructions: all
 	PRV_BUILD="$(BUILD_ABS)" $(PYTHON) tests/bench/guard.py
 instructions-renew: all
 	PRV_BUILD="$(BUILD_ABS)" $(PYTHON) tests/bench/guard.py --renew
+
+# The gate beside what people would use instead (tests/bench/README.md): under 15 and under 3 minutes.
+$(BUILD)/bench/micro: tests/bench/micro/micro.c $(wildcard tests/unit/*.h) $(BUILD)/libprivacy.a
+	@mkdir -p $(@D)
+	$(CC) $(CORE_CFLAGS) -Icore $< $(BUILD)/libprivacy.a $(CORE_LIBS) -lpthread -o $@
+bench-build: $(BUILD)/bench/micro
+bench-deps:
+	@bash tests/deps.sh bench/packages.txt
+bench bench-quick bench-micro: bench-deps
+	@$(MAKE) --no-print-directory -j$(JOBS) all bench-build
+	@PRV_BUILD="$(BUILD_ABS)" $(PYTHON) $(if $(filter bench-micro,$@),tests/bench/micro/micro.py,tests/bench/bench.py $(if $(filter bench-quick,$@),--quick))
 
 # Modules that can be wrong on purpose (core/mutant.h), beside those that are shipped.
 mutants:

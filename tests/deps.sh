@@ -1,5 +1,5 @@
 #!/bin/bash
-# Installs the packages of tests/packages.txt that are missing. Services that come with them are not started and
+# Installs the packages of tests/packages.txt, and of lists that are named, that are missing. Services that come with them are not started and
 # stay switched off; whoever runs nginx, httpd or Redis as a service already is left alone.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -7,10 +7,10 @@ cd "$(dirname "$0")"
 have() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
 
 # `package [release]` is for that release of Debian alone.
-wanted() { . /etc/os-release && sed 's/#.*//' packages.txt | awk -v mine="[${VERSION_CODENAME:-}]" 'NF == 1 || $2 == mine { print $1 }'; }
+wanted() { . /etc/os-release && sed 's/#.*//' packages.txt "$@" | awk -v mine="[${VERSION_CODENAME:-}]" 'NF == 1 || $2 == mine { print $1 }'; }
 
 missing=()
-for package in $(wanted); do
+for package in $(wanted "$@"); do
     have "$package" || missing+=("$package")
 done
 [ ${#missing[@]} -gt 0 ] || exit 0

@@ -87,13 +87,13 @@ static prv_cache_set *cache_set(prv_zone *zone, prv_cache_key key)
     return &prv_zone_cache(zone)[(cache_hash(key) & UINT32_MAX) * zone->cache_sets >> 32];
 }
 
-/* 40 bits over an entry; the order of the words counts. What is stored is this mixed with the tag's, so
- * that who changes an entry need not know its tag. */
+/* 40 bits over an entry; each word has a factor of its own, so their order counts, and none waits for the one before. What is
+ * stored is this mixed with the tag's, so that who changes an entry need not know its tag. */
 static uint64_t cache_sum(const line *l)
 {
     uint64_t h = UINT64_C(0x9e3779b97f4a7c15);
     for (unsigned i = 0; i < PRV_CACHE_WORDS; i++) {
-        h = prv_mix64(h ^ l->w[i]) + UINT64_C(0x9e3779b97f4a7c15) * (i + 1);
+        h += (l->w[i] ^ l->w[i] >> 32) * (UINT64_C(0x9e3779b97f4a7c15) * (2 * i + 1));
     }
     return prv_mix64(h) >> 24;
 }

@@ -159,6 +159,11 @@ class Place:
             self._redis = Redis()
         return self._redis
 
+    def pin(self, processor):
+        """Upstream and Redis leave the other processor to the server."""
+        for process in (self.upstream, self.redis.process):
+            pin(process.pid, processor)
+
     def close(self):
         self.upstream.stop()
         if self._redis:
@@ -297,9 +302,17 @@ def settled(server, own, turns=600):
     raise AssertionError(f"the visitor's record is read again and again\n{server.log()}")
 
 
+def family(pid):
+    """A process and its children."""
+    path = Path(f"/proc/{pid}/task/{pid}/children")
+    return [pid, *(int(child) for child in (path.read_text().split() if path.exists() else []))]
+
+
+def pin(pid, processor):
+    for member in family(pid):
+        for task in Path(f"/proc/{member}/task").iterdir():
+            os.sched_setaffinity(int(task.name), {processor})
+
+
 def hgetalls(place):
     return place.redis.r.info("commandstats").get("cmdstat_hgetall", {}).get("calls", 0)
-
-
-def nproc():
-    return os.cpu_count() or 1
