@@ -41,7 +41,7 @@ bench-build: $(BUILD)/bench/micro
 bench-deps:
 	@bash tests/deps.sh bench/packages.txt
 bench bench-quick bench-micro: bench-deps
-	@$(MAKE) --no-print-directory -j$(JOBS) all bench-build
+	@$(MAKE) --no-print-directory -j$(JOBS) all bench-build scale-build
 	@PRV_BUILD="$(BUILD_ABS)" $(PYTHON) $(if $(filter bench-micro,$@),tests/bench/micro/micro.py,tests/bench/bench.py $(if $(filter bench-quick,$@),--quick))
 
 # Modules that can be wrong on purpose (core/mutant.h), beside those that are shipped.

@@ -1,5 +1,6 @@
 """One round of load, and whether anything else used the processors meanwhile."""
 import bisect
+import contextlib
 import itertools
 import json
 import os
@@ -7,7 +8,6 @@ import random
 import re
 import statistics
 import subprocess
-import threading
 import time
 from pathlib import Path
 
@@ -117,11 +117,15 @@ def summary(rounds, peer, to="bare"):
             "dirty": sum(found[peer]["dirty"] for found in rounds)}
 
 
-def zipf(n, draws, exponent=1.0, seed=1):
-    """`draws` numbers of 0..n-1, the k-th with a weight of 1/(k+1)^exponent."""
-    sums = list(itertools.accumulate((k + 1) ** -exponent for k in range(n)))
-    dice = random.Random(seed)
-    return [bisect.bisect_left(sums, dice.random() * sums[-1]) for _ in range(draws)]
+class Zipf:
+    """Numbers of 0..n-1, the k-th with a weight of 1/(k+1)^exponent."""
+
+    def __init__(self, n, exponent=1.0):
+        self.sums = list(itertools.accumulate((k + 1) ** -exponent for k in range(n)))
+
+    def draw(self, count, seed):
+        dice = random.Random(seed)
+        return [bisect.bisect_left(self.sums, dice.random() * self.sums[-1]) for _ in range(count)]
 
 
 # ---- at a fixed rate
@@ -144,27 +148,33 @@ def latency_at(server, request_headers, target, rate, seconds):
 
 # ---- system calls
 
-def system_calls(server, requests, connections=1):
-    """System calls a request, of all the server's processes."""
+@contextlib.contextmanager
+def traced(server):
+    """A dict that has, after the block, the system calls of all the server's processes by name."""
     pids = rig.family(server.process.pid)
-    out = server.dir / "strace"
+    out, calls = server.dir / "strace", {}
     tracer = subprocess.Popen(["strace", "-f", "-c", "-U", "name,calls", "-o", str(out), *(w for p in pids for w in ("-p", str(p)))],
                               stderr=subprocess.PIPE, text=True)
     for _ in pids:
         tracer.stderr.readline()
     time.sleep(0.3)
-
-    def ask(mine):
-        with rig.Client(server.port) as client:
-            for one in mine:
-                client.ask(one)
-    threads = [threading.Thread(target=ask, args=(requests[k::connections],)) for k in range(connections)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    yield calls
     tracer.send_signal(2)
     tracer.wait()
-    calls = {row[0]: int(row[1]) for line in out.read_text().splitlines() if len(row := line.split()) == 2 and row[1].isdigit()}
+    calls.update((row[0], int(row[1])) for line in out.read_text().splitlines() if len(row := line.split()) == 2 and row[1].isdigit())
     calls.pop("total", None)
-    return {name: count / len(requests) for name, count in calls.items()}
+
+
+def system_calls(server, requests):
+    """System calls a request, of one connection's."""
+    with traced(server) as calls, rig.Client(server.port) as client:
+        for one in requests:
+            client.ask(one)
+    return sum(calls.values()) / len(requests)
+
+
+def system_calls_loaded(meter, server, requests_file, seconds):
+    """System calls a request while 32 connections wait for answers all the time."""
+    with traced(server) as calls:
+        found = meter.run(server, requests_file, seconds, attempts=1)
+    return sum(calls.values()) / found["requests"]

@@ -94,6 +94,7 @@ prv_state visitor_state(const people *p, uint64_t i)
     const uint32_t half = all & 0x55555555u ? all & 0x55555555u : all;
     prv_state s = {.present = true,
                    .stored = true,
+                   .swept = true, /* nothing that was refused is left in the browser */
                    .id_len = PRV_ID_LEN,
                    .version = p->policy->version,
                    .seq = i % 10 == 0 ? 2 : 1,
