@@ -171,7 +171,10 @@ class Crowd:
     def requests(self, turn):
         if turn != self.turn:
             owns = self.tool("mint", numbers=self.zipf.draw(self.DRAWS, seed=turn))
-            load.write_requests(self.file, requests_of("/page.html", owns))
+            requests = requests_of("/page.html", owns)
+            if len({one[len(one) // 2:][:4] for one in requests}) < len(set(owns)) / 4:
+                raise SystemExit("wrk would not tell these requests apart: see rig.request_bytes")
+            load.write_requests(self.file, requests)
             self.turn = turn
         return self.file
 
