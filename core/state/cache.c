@@ -419,8 +419,9 @@ void prv_cache_put(prv_zone *zone, prv_cache_key key, uint32_t tag, const prv_st
     int at = set_find(set, key);
     bool known = at >= 0 && set_load(set, at, &old) == tag_sum(tag);
     bool current = how->stamp == 0 || how->stamp == stamp;
-    /* Its invalidation would have counted. The epoch may have moved: a link that came up meanwhile announces it. */
-    bool mine = how->own_stamp != 0 && ((how->own_stamp ^ stamp) & COUNTER_MASK) == 0;
+    /* Its invalidation would have counted. If the epoch has moved, nobody knows whether it is still to come: a link that came up
+     * meanwhile may have begun to listen before the write, or after it. What is not awaited buries. */
+    bool mine = how->own_stamp != 0 && how->own_stamp == stamp;
     /* A read of a later epoch: a link that was not there for the write will not announce it. */
     bool kept = known && own_awaited(zone, &old.e) &&
                 (how->stamp == 0 || stamp_epoch(old.e.stamp) == stamp_epoch(stamp));
