@@ -31,7 +31,7 @@ class _Pair:
         self.peer = writer.get_extra_info("peername")
 
     def heard(self, data):
-        if self.kind == COMMANDS and b"subscribe\r\n" in data.lower():
+        if self.kind == COMMANDS and any(word in data.lower() for word in (b"subscribe\r\n", b"client\r\n$2\r\nid\r\n")):
             self.kind = LINK
 
 
@@ -121,24 +121,27 @@ class FaultProxy:
 
     async def _serve(self, reader, writer, pair):
         self.connections += 1
-        # which kind it will be is not known yet
-        fault = self._next(COMMANDS, self.CONNECTS.__contains__) or self._next(LINK, self.CONNECTS.__contains__)
+        # which kind it will be is not known before it speaks
+        fault = self._next(COMMANDS, "refuse".__eq__) or self._next(LINK, "refuse".__eq__)
         mode = fault[0] if fault else self.mode
         if mode == "refuse":
             return
         self.pairs.add(pair)
-        if mode == "mute":
+        first = b"" if mode == "mute" else await reader.read(65536)
+        pair.heard(first)
+        if mode == "mute" or self._next(pair.kind, "mute".__eq__):
             while await reader.read(65536):
                 pass
             return
         up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self.target)
         try:
-            await asyncio.gather(self._requests(reader, up_writer, pair), self._replies(up_reader, writer, pair))
+            await asyncio.gather(self._requests(reader, up_writer, pair, first), self._replies(up_reader, writer, pair))
         finally:
             up_writer.close()
 
-    async def _requests(self, reader, writer, pair):
-        while data := await reader.read(65536):
+    async def _requests(self, reader, writer, pair, first):
+        while data := first or await reader.read(65536):
+            first = b""
             pair.heard(data)
             mode, delay = self._next(pair.kind, self.REQUESTS.__contains__) or (self._mode(pair), self.delay)
             if mode == "lost":
